@@ -1,0 +1,3 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `stacctl`: see its manual page.
+fn main() {}

@@ -1,0 +1,3 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `stasadm`: see its manual page.
+fn main() {}

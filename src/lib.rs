@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The shared utility crate of the Plinth toolkit.
+//!
+//! Modules form layers; a module imports only from layers below its own.
+//!
+//! | layer | modules | may touch |
+//! |---|---|---|
+//! | L0 | [`backoff`], [`cli`], [`err`], [`rand`], [`text`], [`time`] | nothing but memory (and the clock, in `time`) |
+//! | L1 | [`file`], [`log`], [`sys`] | files, descriptors; `sys` holds all unsafe code |
+//! | L2 | [`bus`], [`config`], [`netlink`], [`proc`], [`udev`] | sockets, child processes |
+//! | L3 | [`event`], [`pool`], [`service`], [`sim`] | the loop and what lives on it |
+
+pub mod backoff;
+#[cfg(feature = "bus")]
+pub mod bus;
+pub mod cli;
+pub mod config;
+pub mod err;
+pub mod event;
+pub mod file;
+pub mod log;
+pub mod netlink;
+pub mod pool;
+pub mod proc;
+pub mod rand;
+pub mod service;
+#[cfg(feature = "sim")]
+pub mod sim;
+pub mod sys;
+pub mod text;
+pub mod time;
+pub mod udev;
