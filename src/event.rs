@@ -2,11 +2,11 @@
 //! The event loop: descriptors and timers in, one handler call each, then one `settle` per turn.
 //!
 //! Owns the `epoll` instance (through mio), the registrations and the timers. Descriptors belong to
-//! whoever watches them, and are unwatched before they are closed. There is one thread, one loop and
-//! one [`Loop::run`]; there are no callbacks.
+//! whoever watches them, and are unwatched before they are closed. There is one thread, one loop
+//! and one [`Loop::run`]; there are no callbacks.
 //!
-//! mio arms descriptors edge-triggered: a descriptor that was left half read stays silent. A handler
-//! therefore either drains what it was called for ([`Progress::Drained`]) or says that more is
+//! mio arms descriptors edge-triggered: a descriptor that was left half read stays silent. So a
+//! handler either drains what it was called for ([`Progress::Drained`]) or says that more is
 //! waiting ([`Progress::More`]), on which the loop arms the descriptor again so that the same event
 //! comes back next turn, after every other source had its chance. Spurious calls happen.
 

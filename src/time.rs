@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Time as an argument: a monotonic instant, a wall-clock instant, and the only reads of both clocks.
+//! Time as an argument: a monotonic instant, a wall-clock instant, the only reads of both clocks.
 //!
 //! Cores take a [`Time`] and never ask for one; shells read it once per turn of the loop. [`Wall`]
 //! exists for what people read (log lines, removal dates) and decides nothing.

@@ -92,7 +92,8 @@ pub enum StafdEvent {
     LogPagesChanged,
     /// A discovery controller was dropped (`dc_removed`).
     DcRemoved,
-    /// The answer to [`Action::QueryStafd`]: the text of `get_all_log_pages(true)`, or why none came.
+    /// The answer to [`Action::QueryStafd`]: the text of `get_all_log_pages(true)`, or why there is
+    /// none.
     Answer {
         /// The question.
         op: OpId,

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+# Every command a person needs. `make help` lists them.
+
+CARGO      ?= cargo
+DESTDIR    ?=
+PREFIX     ?= /usr
+SYSCONFDIR ?= /etc
+SEEDS      ?= 300
+
+TARGET     := $(shell uname -m)-unknown-linux-gnu
+
+.DEFAULT_GOAL := all
+.PHONY: help setup all demo check test bench sim static man install clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 10
+
+setup: ## install what building and testing needs (Debian packages; asks for root only if some are missing)
+	@tests/setup.sh
+
+all: ## build every program, optimised
+	$(CARGO) build --release --locked -p stas
+
+demo: setup ## show the programs at work against a real kernel in a guest; ends with `demo: ok`
+	@tests/demo.sh
+
+check: ## format, lints, tests without root and without guest
+	@tests/ci.sh check
+
+test: setup ## everything, with the number of tests at each layer
+	@tests/ci.sh all
+
+bench: ## sizes, start-up, memory, system calls; compared with the recorded bounds
+	@tests/ci.sh bench
+
+sim: ## the state machines under SEEDS=n random fault plans
+	@SEEDS=$(SEEDS) tests/ci.sh sim
+
+static: ## the static build, for an initramfs: no shared library, built-in netlink uevents
+	RUSTFLAGS='-C target-feature=+crt-static' \
+	$(CARGO) build --release --locked --target $(TARGET) -p stas --no-default-features
+
+man: ## check the manual pages, and against the programs' tables
+	@tests/ci.sh man
+
+install: all ## install below DESTDIR; PREFIX=/usr, SYSCONFDIR=/etc. Existing configuration is kept
+	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' SYSCONFDIR='$(SYSCONFDIR)' tests/install.sh
+
+clean: ## remove everything built
+	$(CARGO) clean

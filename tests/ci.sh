@@ -1,0 +1,149 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+# Every CI stage, runnable by hand: `tests/ci.sh STAGE...`, or a group: `check`, `all`.
+#
+# Each stage's output goes to the terminal and to target/ci/STAGE.log. The end is a table of the
+# tests that ran, by layer, and the line `N passed, N failed`; a failed stage that is no test counts
+# as one failure there, so that the line says zero only when everything is well.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+: "${CARGO:=cargo}" "${SEEDS:=300}"
+logs=target/ci
+CARGO_TERM_COLOR=never
+export CARGO_TERM_COLOR
+
+stage_fmt() {
+    $CARGO fmt --all --check
+}
+
+stage_clippy() {
+    $CARGO clippy --locked --workspace --all-targets -- -D warnings
+    $CARGO clippy --locked -p plinth --all-features -- -D warnings
+    $CARGO clippy --locked -p plinth --no-default-features -- -D warnings
+    $CARGO clippy --locked -p stas --no-default-features -- -D warnings
+}
+
+stage_test() {
+    $CARGO test --locked --workspace --exclude guest --all-features --no-fail-fast
+}
+
+stage_tidy() {
+    $CARGO test --locked -p checks --test tidy -- --nocapture --test-threads=1
+}
+
+stage_man() {
+    $CARGO test --locked -p checks --test man
+}
+
+stage_docs() {
+    RUSTDOCFLAGS='-D warnings' $CARGO doc --locked --workspace --no-deps --quiet
+}
+
+stage_sim() {
+    SIM_SEEDS=$SEEDS $CARGO test --locked --release -p checks --test sim
+}
+
+stage_guest() {
+    $CARGO test --locked -p guest --no-fail-fast
+}
+
+stage_static() {
+    ${MAKE:-make} --no-print-directory static CARGO="$CARGO"
+    for program in stafd stacd stafctl stacctl stasadm; do
+        file=target/$(uname -m)-unknown-linux-gnu/release/$program
+        # A program that asks for an interpreter would need shared libraries.
+        if grep -aq /ld-linux "$file"; then
+            echo "$file is not static"
+            return 1
+        fi
+        ls -l "$file"
+    done
+}
+
+stage_deny() {
+    if $CARGO deny --version >/dev/null 2>&1; then
+        $CARGO deny --locked --offline check bans licenses sources
+    else
+        echo "not run: cargo-deny is not installed (tests/tidy.rs checks the banned crates as well)"
+    fi
+}
+
+stage_floor() {
+    floor=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+    if $CARGO "+$floor" --version >/dev/null 2>&1; then
+        $CARGO "+$floor" check --locked -p stas --target-dir target/floor
+    else
+        echo "not run: the toolchain $floor is not installed"
+    fi
+}
+
+# The names of all property tests: those inside `proptest! { ... }`.
+property_names() {
+    find src bin tests -name '*.rs' -not -path '*/target/*' -exec awk '
+        FNR == 1 { inside = 0 }
+        /^ *proptest(::proptest)?! *\{/ { inside = 1; indent = match($0, /[^ ]/) }
+        inside && /^ *fn / { name = $2; sub(/\(.*/, "", name); print name }
+        inside && /^ *\}$/ && match($0, /[^ ]/) == indent { inside = 0 }
+    ' {} +
+}
+
+# Reads test harness output; prints the table and the closing line. $1: stages failed without a test.
+summary() {
+    property_names | sort -u >$logs/property-names
+    awk -v extra="$1" -v names=$logs/property-names '
+        BEGIN { while ((getline line < names) > 0) property[line] = 1 }
+        function layer(test,    last) {
+            last = test; sub(/.*::/, "", last)
+            if (last ~ /^root_/ || where ~ /deps\/guest-/) return "guest"
+            if (where ~ /deps\/(tidy|man|ledger|dist)-/) return "house"
+            if (where ~ /deps\/sim/ || test ~ /simulation/) return "simulation"
+            if (last in property) return "property"
+            if (test ~ /golden|fixture/ || where ~ /deps\/golden/) return "golden"
+            if (where ~ /Running tests\//) return "command"
+            return "unit"
+        }
+        /^ *Running / { where = $0 }
+        /^ *Doc-tests / { where = "doc" }
+        /^test .* \.\.\. (ok|FAILED)$/ && !seen[where, $2]++ {
+            count[layer($2)]++
+            if ($NF == "ok") passed++; else { failed++; broken = broken "  failed: " $2 "\n" }
+        }
+        /^test .* \.\.\. ignored/ { ignored++ }
+        END {
+            printf "\nTests by layer\n"
+            split("unit property golden command simulation guest house", order, " ")
+            for (i = 1; i in order; i++) printf "  %-12s%6d\n", order[i], count[order[i]]
+            if (ignored) printf "  %-12s%6d\n", "ignored", ignored
+            printf "%s", broken
+            printf "%d passed, %d failed\n", passed, failed + extra
+        }
+    ' "$logs"/*.log
+}
+
+run() {
+    name=$1
+    printf '\n== %s\n' "$name"
+    begun=$(date +%s)
+    { ( set -e; "stage_$name" ); echo $? >"$logs/status"; } 2>&1 | tee "$logs/$name.log"
+    status=$(cat "$logs/status")
+    printf '== %s: %s in %s s\n' "$name" "$([ "$status" = 0 ] && echo ok || echo FAILED)" \
+        "$(($(date +%s) - begun))"
+    [ "$status" = 0 ] && return 0
+    broken_stages="$broken_stages $name"
+    grep -q '^test .*FAILED$' "$logs/$name.log" || extra=$((extra + 1))
+}
+
+[ $# -gt 0 ] || { echo "usage: tests/ci.sh STAGE... | check | all" >&2; exit 2; }
+case $1 in
+    check) set -- fmt clippy test ;;
+    all) set -- fmt clippy test docs static sim guest deny floor ;;
+esac
+for name; do
+    command -v "stage_$name" >/dev/null || { echo "tests/ci.sh: no stage '$name'" >&2; exit 2; }
+done
+rm -rf "$logs"
+mkdir -p "$logs"
+broken_stages= extra=0
+for name; do run "$name"; done
+summary $extra
+[ -z "$broken_stages" ] || { echo "failed stages:$broken_stages" >&2; exit 1; }
