@@ -17,11 +17,9 @@ struct Args {
 }
 
 fn output(args: &mut Args, value: OsString) -> Result<(), String> {
-    match value.to_str() {
-        Some(text @ ("json" | "table")) => {
-            args.output = text.to_owned();
-            Ok(())
-        }
+    args.output = value.into_string().unwrap_or_default();
+    match args.output.as_str() {
+        "json" | "table" => Ok(()),
         _ => Err("not one of json, table".to_owned()),
     }
 }

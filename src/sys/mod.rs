@@ -1,2 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! (being written)
+//! What rustix does not offer, behind safe functions: the only unsafe code of the crate.
+//!
+//! Descriptors are borrowed in and owned out. Every function is safe to call with any argument. One
+//! file per kernel interface; each opens `unsafe_code` for itself and says why.
+
+pub mod inherit;
+pub mod netlink;
+pub mod nvme;
+pub mod signal;
