@@ -1,2 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! (being written)
+//! What the client commands share: how they ask, and how they print.
+
+pub mod python;
