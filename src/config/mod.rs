@@ -1,2 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! (being written)
+//! Configuration files: syntaxes of which programs make their own sense.
+
+pub mod ini;

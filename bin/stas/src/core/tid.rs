@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Transport identifiers: the seven fields that tell one wanted controller from another.
+//!
+//! Owns the normal form in which identifiers are compared, and the spelling in which they are shown.
+//! Whether an existing kernel connection can serve an identifier is left to [`super::matching`].
+//! Normalising is idempotent: an identifier made from the fields of another one equals it.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+use super::ip;
+
+/// The fields of an identifier as some source spelled them; an empty field is missing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fields {
+    /// `tcp`, `rdma`, `fc` or `loop`.
+    pub transport: String,
+    /// The target's address.
+    pub traddr: String,
+    /// The target's port.
+    pub trsvcid: String,
+    /// The subsystem's NQN.
+    pub subsysnqn: String,
+    /// The source address, or the host port of Fibre Channel.
+    pub host_traddr: String,
+    /// The interface to leave by.
+    pub host_iface: String,
+    /// The NQN to introduce the host with.
+    pub host_nqn: String,
+}
+
+impl Fields {
+    /// The names that the fields have in dictionaries and on the bus, in order.
+    pub const NAMES: [&'static str; 7] =
+        ["transport", "traddr", "trsvcid", "subsysnqn", "host-traddr", "host-iface", "host-nqn"];
+
+    /// The value of the field called `name`.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.pairs().into_iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+    }
+
+    /// The field called `name`, for writing. `nqn` is another name of `subsysnqn`.
+    pub fn get_mut(&mut self, name: &str) -> Option<&mut String> {
+        Some(match name {
+            "transport" => &mut self.transport,
+            "traddr" => &mut self.traddr,
+            "trsvcid" => &mut self.trsvcid,
+            "subsysnqn" | "nqn" => &mut self.subsysnqn,
+            "host-traddr" => &mut self.host_traddr,
+            "host-iface" => &mut self.host_iface,
+            "host-nqn" => &mut self.host_nqn,
+            _ => return None,
+        })
+    }
+
+    /// All fields with their names, in order, empty ones included.
+    #[must_use]
+    pub fn pairs(&self) -> [(&'static str, &str); 7] {
+        [
+            ("transport", &self.transport),
+            ("traddr", &self.traddr),
+            ("trsvcid", &self.trsvcid),
+            ("subsysnqn", &self.subsysnqn),
+            ("host-traddr", &self.host_traddr),
+            ("host-iface", &self.host_iface),
+            ("host-nqn", &self.host_nqn),
+        ]
+    }
+}
+
+/// What fills the gaps of an identifier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TidDefaults<'a> {
+    /// The host's NQN, for identifiers that bring none.
+    pub host_nqn: &'a str,
+    /// Whether interfaces are ignored, wherever they come from.
+    pub ignore_iface: bool,
+}
+
+/// The key of one wanted controller. Compared in normal form, shown as spelled.
+#[derive(Clone, Debug)]
+pub struct Tid {
+    shown: Fields,
+    key: Fields,
+}
+
+impl Tid {
+    /// Completes and normalises `fields`.
+    #[must_use]
+    pub fn new(fields: &Fields, defaults: &TidDefaults<'_>) -> Self {
+        let shown = complete(fields, defaults);
+        let key = normalise(&shown);
+        Self { shown, key }
+    }
+
+    /// The transport in lower case.
+    #[must_use]
+    pub fn transport(&self) -> &str {
+        &self.key.transport
+    }
+
+    /// The target's address: an IP address in canonical form, anything else in lower case.
+    #[must_use]
+    pub fn traddr(&self) -> &str {
+        &self.key.traddr
+    }
+
+    /// The target's port without leading zeros; empty for transports without ports.
+    #[must_use]
+    pub fn trsvcid(&self) -> &str {
+        &self.key.trsvcid
+    }
+
+    /// The subsystem's NQN.
+    #[must_use]
+    pub fn subsysnqn(&self) -> &str {
+        &self.key.subsysnqn
+    }
+
+    /// The source address in the same form as [`Tid::traddr`].
+    #[must_use]
+    pub fn host_traddr(&self) -> &str {
+        &self.key.host_traddr
+    }
+
+    /// The interface to leave by; empty unless the transport is TCP.
+    #[must_use]
+    pub fn host_iface(&self) -> &str {
+        &self.key.host_iface
+    }
+
+    /// The NQN to introduce the host with.
+    #[must_use]
+    pub fn host_nqn(&self) -> &str {
+        &self.key.host_nqn
+    }
+
+    /// The completed fields in their original spelling.
+    #[must_use]
+    pub const fn fields(&self) -> &Fields {
+        &self.shown
+    }
+}
+
+impl PartialEq for Tid {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+
+impl Eq for Tid {}
+
+impl PartialOrd for Tid {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Tid {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key.cmp(&other.key)
+    }
+}
+
+impl Hash for Tid {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key.hash(state);
+    }
+}
+
+impl fmt::Display for Tid {
+    /// `(transport, traddr, trsvcid[, subsysnqn][, host_iface][, host_traddr])`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = &self.shown;
+        write!(f, "({}, {}, {}", shown.transport, shown.traddr, shown.trsvcid)?;
+        for optional in [&shown.subsysnqn, &shown.host_iface, &shown.host_traddr] {
+            if !optional.is_empty() {
+                write!(f, ", {optional}")?;
+            }
+        }
+        f.write_str(")")
+    }
+}
+
+/// Whether connections of this transport go to IP addresses and ports.
+#[must_use]
+pub fn is_ip(transport: &str) -> bool {
+    transport.eq_ignore_ascii_case("tcp") || transport.eq_ignore_ascii_case("rdma")
+}
+
+/// A port number without leading zeros; any other text unchanged.
+#[must_use]
+pub fn port(text: &str) -> &str {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return text;
+    }
+    let digits = text.trim_start_matches('0');
+    if digits.is_empty() { "0" } else { digits }
+}
+
+/// An address in the form in which addresses of `transport` are compared: canonical with its zone
+/// kept where it is an IP address, else in lower case.
+#[must_use]
+pub fn address(transport: &str, text: &str) -> String {
+    let (bare, zone) = ip::split_zone(text);
+    match ip::parse(bare).filter(|_| is_ip(transport)) {
+        Some(address) => {
+            let address = ip::canonical(address);
+            zone.map_or_else(|| address.to_string(), |zone| format!("{address}%{zone}"))
+        }
+        None => text.to_ascii_lowercase(),
+    }
+}
+
+/// The text that is meant: without blanks around it, and empty for `none` in any letter case.
+#[must_use]
+pub fn value(text: &str) -> &str {
+    let text = text.trim();
+    if text.eq_ignore_ascii_case("none") { "" } else { text }
+}
+
+fn complete(fields: &Fields, defaults: &TidDefaults<'_>) -> Fields {
+    let transport = value(&fields.transport);
+    let is_tcp = transport.eq_ignore_ascii_case("tcp");
+    let mut shown = Fields {
+        transport: transport.to_owned(),
+        traddr: value(&fields.traddr).to_owned(),
+        trsvcid: String::new(),
+        subsysnqn: value(&fields.subsysnqn).to_owned(),
+        host_traddr: value(&fields.host_traddr).to_owned(),
+        host_iface: String::new(),
+        host_nqn: value(&fields.host_nqn).to_owned(),
+    };
+    if is_ip(transport) {
+        let default = if is_tcp { "8009" } else { "4420" };
+        let given = value(&fields.trsvcid);
+        shown.trsvcid = if given.is_empty() { default } else { given }.to_owned();
+    }
+    if is_tcp {
+        // TCP wants the interface as an option of its own; only TCP knows that option.
+        shown.host_iface = value(&fields.host_iface).to_owned();
+        let zone = take_zone(&mut shown.traddr);
+        let source_zone = take_zone(&mut shown.host_traddr);
+        if shown.host_iface.is_empty() {
+            shown.host_iface = zone.or(source_zone).unwrap_or_default();
+        }
+        if defaults.ignore_iface {
+            shown.host_iface.clear();
+        }
+    }
+    if shown.host_nqn.is_empty() {
+        shown.host_nqn = value(defaults.host_nqn).to_owned();
+    }
+    shown
+}
+
+/// Cuts the zone off an IP address and returns it.
+fn take_zone(address: &mut String) -> Option<String> {
+    let (bare, zone) = ip::split_zone(address);
+    ip::parse(bare)?;
+    let (length, zone) = (bare.len(), zone.map(|zone| value(zone).to_owned()));
+    address.truncate(length);
+    zone
+}
+
+fn normalise(shown: &Fields) -> Fields {
+    let transport = shown.transport.to_ascii_lowercase();
+    Fields {
+        traddr: address(&transport, &shown.traddr),
+        trsvcid: port(&shown.trsvcid).to_owned(),
+        subsysnqn: shown.subsysnqn.clone(),
+        host_traddr: address(&transport, &shown.host_traddr),
+        host_iface: shown.host_iface.clone(),
+        host_nqn: shown.host_nqn.clone(),
+        transport,
+    }
+}
