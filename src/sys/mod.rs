@@ -5,6 +5,8 @@
 //! file per kernel interface; each opens `unsafe_code` for itself and says why.
 
 pub mod inherit;
+#[cfg(test)]
+pub(crate) mod isolated;
 pub mod netlink;
 pub mod nvme;
 pub mod signal;

@@ -2,8 +2,8 @@
 //! Device events: what the kernel, or a udev daemon after it, tells about devices.
 //!
 //! [`packet`] decodes both message formats without allocating, [`Uevent`] is the event that
-//! programs see, whatever its source. Nothing here reads the udev database; on a host without a udev daemon
-//! everything works except that no rules have run.
+//! programs see, whatever its source. Nothing here reads the udev database; on a host without a
+//! udev daemon everything works except that no rules have run.
 
 pub mod packet;
 
