@@ -18,6 +18,7 @@ pub mod identity;
 pub mod iface;
 pub mod ip;
 pub mod matching;
+pub mod names;
 pub mod port;
 pub mod secret;
 pub mod settings;

@@ -113,6 +113,10 @@ mod tests {
 
     use super::*;
 
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
     #[test]
     fn hosts_are_found_by_any_of_their_names_whatever_the_case() {
         let text = "127.0.0.1 localhost # me\n\
@@ -120,8 +124,8 @@ mod tests {
                     10.0.0.7\tarray.example array\r\n\
                     fd00::7 ARRAY\n\
                     garbage array\n";
-        assert_eq!(hosts(text, "Array"), ["10.0.0.7", "fd00::7"].map(|a| a.parse().unwrap()));
-        assert_eq!(hosts(text, "array.example."), ["10.0.0.7".parse::<IpAddr>().unwrap()]);
+        assert_eq!(hosts(text, "Array"), ["10.0.0.7", "fd00::7"].map(ip));
+        assert_eq!(hosts(text, "array.example."), [ip("10.0.0.7")]);
         assert_eq!(hosts(text, "me"), [] as [IpAddr; 0]);
         assert_eq!(hosts(text, "10.0.0.7"), [] as [IpAddr; 0]);
     }

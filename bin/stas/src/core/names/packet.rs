@@ -14,6 +14,8 @@ use super::files::ADDRESSES_MAX;
 
 /// Aliases followed from one name.
 const ALIASES_MAX: usize = 16;
+/// The longest name in its dotted form (RFC 1035, 2.3.4, less the two bytes of the wire form).
+const NAME_LEN_MAX: usize = 253;
 
 /// Which addresses are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +40,8 @@ pub enum Reply {
 /// The packet that asks for `name`; `None` when that is not a name.
 #[must_use]
 pub fn question(id: u16, name: &str, kind: Kind) -> Option<Vec<u8>> {
-    if name.len() > 253 || name.is_empty() || name.bytes().any(|b| b <= b' ' || b == 0x7f) {
+    let control = name.bytes().any(|byte| byte <= b' ' || byte == 0x7f);
+    if control || name.len() > NAME_LEN_MAX || name.split('.').any(str::is_empty) {
         return None;
     }
     let mut packet = Packet::new_query(id);
@@ -97,13 +100,14 @@ fn addresses(packet: &Packet<'_>, asked: &Name<'_>, kind: Kind) -> Vec<IpAddr> {
             _ => break,
         }
     }
-    let found = packet.answers.iter().filter(|record| names.contains(&&record.name)).filter_map(
-        |record| match (&record.rdata, kind) {
-            (RData::A(v4), Kind::V4) => Some(IpAddr::V4(Ipv4Addr::from_bits(v4.address))),
-            (RData::AAAA(v6), Kind::V6) => Some(IpAddr::V6(Ipv6Addr::from_bits(v6.address))),
-            _ => None,
-        },
-    );
+    let found =
+        packet.answers.iter().filter(|record| names.contains(&&record.name)).filter_map(|record| {
+            match (&record.rdata, kind) {
+                (RData::A(v4), Kind::V4) => Some(IpAddr::V4(Ipv4Addr::from_bits(v4.address))),
+                (RData::AAAA(v6), Kind::V6) => Some(IpAddr::V6(Ipv6Addr::from_bits(v6.address))),
+                _ => None,
+            }
+        });
     found.take(ADDRESSES_MAX).collect()
 }
 
@@ -160,7 +164,7 @@ pub(super) mod tests {
                 ("other.example", Data::V4([6, 6, 6, 6])),
             ],
         );
-        let expected = ["10.0.0.1", "10.0.0.2"].map(|a| a.parse().unwrap()).to_vec();
+        let expected = ["10.0.0.1", "10.0.0.2"].map(|a| a.parse::<IpAddr>().unwrap()).to_vec();
         assert_eq!(reply(&bytes, 7, "array.example", Kind::V4), Some(Reply::Addresses(expected)));
     }
 

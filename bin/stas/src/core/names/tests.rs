@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Look-ups against servers made up by the test; time is an argument.
 
+use plinth::rand::Rng;
 use proptest::prelude::*;
 use simple_dns::RCODE;
 
@@ -163,7 +164,8 @@ fn a_failing_server_is_one_that_refuses() {
 fn short_names_are_completed_before_they_are_given_up() {
     let mut world = World::new("array", "", "search a.example\nnameserver 10.0.0.1\n");
     let sent = world.sent();
-    let name = |query: &[u8]| simple_dns::Packet::parse(query).unwrap().questions[0].qname.to_string();
+    let name =
+        |query: &[u8]| simple_dns::Packet::parse(query).unwrap().questions[0].qname.to_string();
     assert_eq!(name(&sent[0].1), "array.a.example");
     world.feed(Input::Packet(0, &answer(&sent[0].1, RCODE::NameError, &[])));
     let sent = world.sent();
