@@ -6,4 +6,3 @@
 pub mod kernel;
 pub mod key;
 pub mod probe;
-pub mod resolve;

@@ -61,11 +61,12 @@ pub fn carry_out(places: &Places, job: &Job) -> Outcome {
 }
 
 fn connect(fabrics: &Path, options: &str) -> Result<Vec<u8>, AdminError> {
-    let mut device = OpenOptions::new().read(true).write(true).open(fabrics).map_err(errno)?;
+    let mut device =
+        OpenOptions::new().read(true).write(true).open(fabrics).map_err(|error| errno(&error))?;
     // One write makes one controller: `write_all` would begin a second after a short one.
-    device.write(options.as_bytes()).map_err(errno)?;
+    device.write(options.as_bytes()).map_err(|error| errno(&error))?;
     let mut reply = vec![0; REPLY_LEN_MAX];
-    let len = device.read(&mut reply).map_err(errno)?;
+    let len = device.read(&mut reply).map_err(|error| errno(&error))?;
     reply.truncate(len);
     Ok(reply)
 }
@@ -89,8 +90,8 @@ fn admin(
     let mut number = String::new();
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let file = rustix::fs::openat(&directory, "dev", flags, Mode::empty())?;
-    File::from(file).read_to_string(&mut number).map_err(errno)?;
-    let node = File::open(places.dev.join(&device.name)).map_err(errno)?;
+    File::from(file).read_to_string(&mut number).map_err(|error| errno(&error))?;
+    let node = File::open(places.dev.join(&device.name)).map_err(|error| errno(&error))?;
     let rdev = rustix::fs::fstat(&node)?.st_rdev;
     if number.trim_end() != format!("{}:{}", rustix::fs::major(rdev), rustix::fs::minor(rdev)) {
         return Err(Errno::NODEV.into());
@@ -150,7 +151,7 @@ fn verified(class: &Path, device: &DeviceId) -> Result<OwnedFd, AdminError> {
     }
 }
 
-fn errno(error: io::Error) -> AdminError {
+fn errno(error: &io::Error) -> AdminError {
     AdminError::Errno(error.raw_os_error().unwrap_or_else(|| Errno::IO.raw_os_error()))
 }
 

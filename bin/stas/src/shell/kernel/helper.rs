@@ -10,8 +10,8 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use plinth::event::{Direction, Handler, Loop, Progress, WatchId};
 use plinth::pool::Pool;
@@ -66,7 +66,7 @@ pub fn run() -> io::Result<()> {
         return Err(io::Error::new(ErrorKind::InvalidInput, "standard input is not a daemon"));
     }
     rustix::io::ioctl_fionbio(&socket, true)?;
-    let _blocked = Signals::new(&[Signal::Term, Signal::Int, Signal::Hup])?;
+    let _blocked = Signals::new(&[Signal::TERM, Signal::INT, Signal::HUP])?;
     PLACES.get_or_init(Places::system);
     let pools = [
         Pool::new("connect", CONNECT_THREADS, QUEUE_MAX, work)?,
@@ -78,14 +78,8 @@ pub fn run() -> io::Result<()> {
         lp.watch(pool.fd(), Key::Pool(index))?;
     }
     let watch = lp.watch(socket.as_fd(), Key::Socket)?;
-    let mut helper = Helper {
-        socket,
-        watch,
-        pools,
-        under_way: 0,
-        unsent: VecDeque::new(),
-        writing: false,
-    };
+    let mut helper =
+        Helper { socket, watch, pools, under_way: 0, unsent: VecDeque::new(), writing: false };
     lp.run(&mut helper).map(drop)
 }
 

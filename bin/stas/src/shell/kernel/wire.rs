@@ -231,14 +231,10 @@ mod tests {
     }
 
     fn a_command() -> impl Strategy<Value = AdminCommand> {
-        let log = (any::<u8>(), any::<u8>(), any::<bool>(), any::<u64>(), 0..=DATA_LEN_MAX)
-            .prop_map(|(lid, lsp, rae, offset, len)| AdminCommand::GetLog {
-                lid,
-                lsp,
-                rae,
-                offset,
-                len,
-            });
+        let log =
+            (any::<u8>(), any::<u8>(), any::<bool>(), any::<u64>(), 0..=DATA_LEN_MAX).prop_map(
+                |(lid, lsp, rae, offset, len)| AdminCommand::GetLog { lid, lsp, rae, offset, len },
+            );
         prop_oneof![log, Just(AdminCommand::Identify)]
     }
 
