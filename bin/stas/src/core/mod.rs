@@ -9,6 +9,7 @@
 pub const DISC_NQN: &str = "nqn.2014-08.org.nvmexpress.discovery";
 
 pub mod cid;
+pub mod confedit;
 pub mod control;
 pub mod exclude;
 pub mod fabrics;
