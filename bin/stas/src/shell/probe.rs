@@ -36,6 +36,9 @@ pub struct Probe {
     pub limit: Duration,
 }
 
+/// How an attempt ended: nothing, or its errno.
+pub type Probed = (OpId, Result<(), i32>);
+
 struct Running {
     op: OpId,
     socket: OwnedFd,
@@ -49,7 +52,7 @@ pub struct Prober {
     running: BTreeMap<u64, Running>,
     waiting: VecDeque<(OpId, Probe)>,
     next: u64,
-    done: Vec<(OpId, Result<(), i32>)>,
+    done: Vec<Probed>,
 }
 
 impl Prober {
@@ -62,8 +65,8 @@ impl Prober {
         }
     }
 
-    /// The results since the last call: nothing, or the errno of the attempt.
-    pub fn take_done(&mut self) -> Vec<(OpId, Result<(), i32>)> {
+    /// The results since the last call.
+    pub fn take_done(&mut self) -> Vec<Probed> {
         std::mem::take(&mut self.done)
     }
 
@@ -173,7 +176,7 @@ mod tests {
     /// Runs attempts on a loop of their own until all are over.
     struct World {
         prober: Prober,
-        results: Vec<(OpId, Result<(), i32>)>,
+        results: Vec<Probed>,
         most: usize,
     }
 
@@ -205,7 +208,7 @@ mod tests {
         }
     }
 
-    fn results(probes: Vec<Probe>) -> (Vec<(OpId, Result<(), i32>)>, usize) {
+    fn results(probes: Vec<Probe>) -> (Vec<Probed>, usize) {
         let mut world = World { prober: Prober::default(), results: Vec::new(), most: 0 };
         for (op, probe) in (0..).zip(probes) {
             world.prober.submit(OpId(op), probe);

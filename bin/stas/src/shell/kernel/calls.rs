@@ -195,7 +195,7 @@ mod tests {
 
     impl Drop for Tree {
         fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
+            drop(fs::remove_dir_all(&self.0));
         }
     }
 
