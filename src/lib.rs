@@ -7,8 +7,8 @@
 //! |---|---|---|
 //! | L0 | [`backoff`], [`cli`], [`err`], [`rand`], [`text`], [`time`] | nothing but memory (and the clock, in `time`) |
 //! | L1 | [`file`], [`log`], [`sys`] | files, descriptors; `sys` holds all unsafe code |
-//! | L2 | [`bus`], [`config`], [`netlink`], [`proc`], [`udev`] | sockets, child processes |
-//! | L3 | [`event`], [`pool`], [`service`], [`sim`] | the loop and what lives on it |
+//! | L2 | [`config`], [`event`], [`netlink`], [`proc`], [`udev`] | sockets, child processes |
+//! | L3 | [`bus`], [`pool`], [`service`], [`sim`] | the loop and what lives on it |
 
 pub mod backoff;
 #[cfg(feature = "bus")]

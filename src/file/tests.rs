@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Tests of everything about files, each in a directory of its own.
+
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+
+use super::*;
+
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("plinth-file-{}", crate::rand::uuid_v4()));
+        fs::create_dir(&path).expect("scratch directory");
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    fn names(&self) -> Vec<String> {
+        Root::at(&self.0).list("/").expect("list")
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+#[test]
+fn paths_stay_below_the_root() {
+    let root = Root::at("/srv/image");
+    for (absolute, joined) in [
+        ("/etc/stas/sys.conf", "/srv/image/etc/stas/sys.conf"),
+        ("etc", "/srv/image/etc"),
+        ("/", "/srv/image"),
+        ("/a/./b/../c", "/srv/image/a/c"),
+        ("/../../etc/passwd", "/srv/image/etc/passwd"),
+    ] {
+        assert_eq!(root.join(absolute), Path::new(joined));
+    }
+    assert_eq!(Root::system().join("/etc/x"), Path::new("/etc/x"));
+    assert_eq!(Root::default(), Root::system());
+}
+
+#[test]
+fn reading_goes_through_the_root() {
+    let scratch = Scratch::new();
+    fs::create_dir(scratch.path("etc")).expect("mkdir");
+    fs::write(scratch.path("etc/b"), "text\n").expect("write");
+    fs::write(scratch.path("etc/a"), [0xff, 0xfe]).expect("write");
+    let root = Root::at(&scratch.0);
+    assert_eq!(root.read_text("/etc/b").expect("read"), "text\n");
+    assert_eq!(root.read_bytes("/etc/a").expect("read"), [0xff, 0xfe]);
+    let kind = |error: io::Error| error.kind();
+    assert_eq!(root.read_text("/etc/a").map_err(kind), Err(ErrorKind::InvalidData));
+    assert_eq!(root.read_text("/etc/c").map_err(kind), Err(ErrorKind::NotFound));
+    assert!(root.exists("/etc/a"));
+    assert!(!root.exists("/etc/c"));
+    assert_eq!(root.list("/etc").expect("list"), ["a", "b"]);
+}
+
+#[test]
+fn a_file_may_have_the_limit_and_no_more() {
+    let scratch = Scratch::new();
+    let path = scratch.path("f");
+    fs::write(&path, [b'x'; 100]).expect("write");
+    assert_eq!(read(&path, 100).expect("read").len(), 100);
+    assert_eq!(read(&path, 99).map_err(|error| error.kind()), Err(ErrorKind::FileTooLarge));
+    assert!(read(Path::new("/dev/zero"), 10).is_err());
+}
+
+#[test]
+fn a_fifo_in_a_files_place_does_not_block() {
+    let scratch = Scratch::new();
+    let path = scratch.path("fifo");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &path,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RWXU,
+        0,
+    )
+    .expect("mkfifo");
+    assert_eq!(read(&path, 10).expect("read"), b"");
+}
+
+#[test]
+fn a_new_file_gets_its_mode_and_leaves_no_draft() {
+    let scratch = Scratch::new();
+    let path = scratch.path("hostnqn");
+    replace_atomic(&path, b"nqn\n", 0o666).expect("replace");
+    assert_eq!(fs::read(&path).expect("read"), b"nqn\n");
+    assert_eq!(fs::metadata(&path).expect("stat").mode() & MODE, 0o666);
+    assert_eq!(scratch.names(), ["hostnqn"]);
+}
+
+const MODE: u32 = 0o7777;
+
+#[test]
+fn an_old_file_keeps_its_mode_and_owner() {
+    let scratch = Scratch::new();
+    let path = scratch.path("sys.conf");
+    fs::write(&path, "old").expect("write");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("chmod");
+    let root = rustix::process::getuid().is_root();
+    if root {
+        std::os::unix::fs::chown(&path, Some(12), Some(34)).expect("chown");
+    }
+    let before = fs::metadata(&path).expect("stat");
+    replace_atomic(&path, b"new", 0o600).expect("replace");
+    let after = fs::metadata(&path).expect("stat");
+    assert_eq!(fs::read(&path).expect("read"), b"new");
+    assert_eq!(after.mode() & MODE, 0o640);
+    assert_eq!((after.uid(), after.gid()), (before.uid(), before.gid()));
+    assert_ne!(after.ino(), before.ino(), "a new file, not the old one rewritten");
+}
+
+#[test]
+fn a_symbolic_link_stays_one() {
+    let scratch = Scratch::new();
+    fs::create_dir(scratch.path("real")).expect("mkdir");
+    fs::write(scratch.path("real/id"), "old").expect("write");
+    symlink("real/id", scratch.path("id")).expect("symlink");
+    replace_atomic(&scratch.path("id"), b"new", 0o644).expect("replace");
+    assert_eq!(fs::read_link(scratch.path("id")).expect("link"), Path::new("real/id"));
+    assert_eq!(fs::read(scratch.path("real/id")).expect("read"), b"new");
+}
+
+#[test]
+fn a_failure_leaves_the_old_state() {
+    let scratch = Scratch::new();
+    let missing = scratch.path("none/file");
+    let error = replace_atomic(&missing, b"x", 0o644).expect_err("no directory");
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    fs::create_dir(scratch.path("dir")).expect("mkdir");
+    replace_atomic(&scratch.path("dir"), b"x", 0o644).expect_err("a directory is in the way");
+    assert_eq!(scratch.names(), ["dir"]);
+    assert!(replace_atomic(Path::new("/"), b"x", 0o644).is_err());
+}
+
+#[test]
+fn a_lock_has_one_holder() {
+    let scratch = Scratch::new();
+    let path = scratch.path("lock");
+    let held = Lock::try_exclusive(&path).expect("open");
+    assert!(held.is_some());
+    assert!(Lock::try_exclusive(&path).expect("open").is_none());
+    drop(held);
+    assert!(Lock::try_exclusive(&path).expect("open").is_some());
+}

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Builds the static programs of the image with cargo, once per process and so never stale.
+//!
+//! The flag for static linking goes in through the environment together with `--target`, so that it
+//! reaches neither build scripts nor derive crates. `GUEST_PROFILE=lab` builds the programs under test
+//! faster and bigger than they are shipped.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::{env, fmt};
+
+/// The only target of the guest.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// cargo did not build a program.
+#[derive(Clone, Debug)]
+pub struct BuildError(String);
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot build {}", self.0)
+    }
+}
+
+impl std::error::Error for BuildError {}
+
+/// The directory that holds the static `guest-init`.
+///
+/// # Errors
+/// [`BuildError`] when cargo fails; its own words went to stderr.
+pub fn init(workspace: &Path) -> Result<PathBuf, BuildError> {
+    static BUILT: OnceLock<Result<PathBuf, BuildError>> = OnceLock::new();
+    BUILT.get_or_init(|| build(workspace, "lab", &["-p", "guest", "--bin", "guest-init"])).clone()
+}
+
+/// The directory that holds the static programs of `stas`.
+///
+/// # Errors
+/// [`BuildError`] when cargo fails; its own words went to stderr.
+pub fn stas(workspace: &Path) -> Result<PathBuf, BuildError> {
+    static BUILT: OnceLock<Result<PathBuf, BuildError>> = OnceLock::new();
+    let profile = env::var("GUEST_PROFILE").unwrap_or_else(|_| "release".to_owned());
+    BUILT
+        .get_or_init(|| build(workspace, &profile, &["-p", "stas", "--no-default-features"]))
+        .clone()
+}
+
+fn build(workspace: &Path, profile: &str, what: &[&str]) -> Result<PathBuf, BuildError> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .current_dir(workspace)
+        .args(["build", "--quiet", "--locked", "--target", TARGET, "--profile", profile])
+        .args(what)
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .status();
+    if !status.is_ok_and(|status| status.success()) {
+        return Err(BuildError(what.join(" ")));
+    }
+    let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    Ok(workspace.join(target).join(TARGET).join(profile))
+}

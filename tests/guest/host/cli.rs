@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The command line of `guest`: list the scenarios, run one, or look around in the guest.
+
+use std::error::Error;
+use std::process::ExitCode;
+use std::time::Duration;
+use std::{env, fs};
+
+use super::image;
+use super::lab::Lab;
+use super::qemu::Machine;
+use super::run::{self, Options};
+use crate::scenarios::{self, Kernel, Scenario};
+
+const USAGE: &str = "\
+usage: guest list
+       guest run NAME... [--kernel 6.1|6.12] [--keep] [--quiet]
+       guest shell [NAME] [--kernel 6.1|6.12]
+
+run     boots a guest for each NAME (\"all\" for every scenario) and each of its kernels
+shell   boots the guest of scenario NAME (default: connects) with a shell on this terminal;
+        leave it with \"poweroff -f\", or with C-a x
+--keep  leaves image, console and report in the lab
+--quiet prints only the verdicts";
+
+/// Longest stay in a shell.
+const SHELL_LIMIT: Duration = Duration::from_secs(12 * 3600);
+
+#[derive(Default)]
+struct Arguments {
+    words: Vec<String>,
+    kernel: Option<Kernel>,
+    keep: bool,
+    quiet: bool,
+}
+
+impl Arguments {
+    fn read(mut given: impl Iterator<Item = String>) -> Result<Self, String> {
+        let mut found = Self::default();
+        while let Some(word) = given.next() {
+            match word.as_str() {
+                "--kernel" => {
+                    let value = given.next().unwrap_or_default();
+                    let known = Kernel::ALL.into_iter().find(|k| k.to_string() == value);
+                    found.kernel = Some(known.ok_or(format!("unknown kernel '{value}'"))?);
+                }
+                "--keep" => found.keep = true,
+                "--quiet" => found.quiet = true,
+                _ if word.starts_with('-') => return Err(format!("unknown option '{word}'")),
+                _ => found.words.push(word),
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The whole program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::read(env::args().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(problem) => return usage(&problem),
+    };
+    let done = match arguments.words.split_first().map(|(w, rest)| (w.as_str(), rest)) {
+        Some(("list", [])) => {
+            for scenario in scenarios::ALL {
+                println!("{:20} {}", scenario.name, scenario.about);
+            }
+            return ExitCode::SUCCESS;
+        }
+        Some(("run", names)) if !names.is_empty() => run_all(names, &arguments),
+        Some(("shell", names)) if names.len() < 2 => shell(names, &arguments),
+        _ => return usage("which command?"),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("guest: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn usage(problem: &str) -> ExitCode {
+    eprintln!("guest: {problem}\n{USAGE}");
+    ExitCode::from(2)
+}
+
+fn named(name: &str) -> Result<&'static Scenario, String> {
+    scenarios::find(name).ok_or_else(|| format!("no scenario '{name}', see guest list"))
+}
+
+fn run_all(names: &[String], arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
+    let chosen = if names == ["all"] {
+        scenarios::ALL.iter().collect()
+    } else {
+        names.iter().map(|name| named(name)).collect::<Result<Vec<_>, _>>()?
+    };
+    let options = Options { keep: arguments.keep, talk: !arguments.quiet };
+    let (mut passed, mut failed) = (0, 0);
+    for scenario in chosen {
+        for kernel in scenario.kernels.iter().filter(|k| arguments.kernel.is_none_or(|w| w == **k))
+        {
+            match run::run(scenario, *kernel, options) {
+                Ok(_) => {
+                    println!("ok     {} {kernel}", scenario.name);
+                    passed += 1;
+                }
+                Err(error) => {
+                    println!("{error}\nFAILED {} {kernel}", scenario.name);
+                    failed += 1;
+                }
+            }
+        }
+    }
+    println!("{passed} passed, {failed} failed");
+    Ok(failed == 0 && passed > 0)
+}
+
+fn shell(names: &[String], arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
+    let scenario = named(names.first().map_or("connects", String::as_str))?;
+    let kernel = arguments.kernel.unwrap_or(Kernel::V6_12);
+    let lab = Lab::find();
+    let folder = lab.folder("shell")?;
+    let packed = folder.join("image");
+    fs::write(&packed, image::pack(&lab, scenario, kernel, true)?)?;
+    let disk = if scenario.needs.reference { Some(lab.reference()?) } else { None };
+    let machine = Machine {
+        kernel: &lab.kernel(kernel)?,
+        image: &packed,
+        memory_mib: scenario.needs.memory_mib,
+        disk: disk.as_deref(),
+        console: &folder.join("console"),
+        limit: SHELL_LIMIT,
+    };
+    machine.run_on_terminal()?;
+    fs::remove_dir_all(&folder)?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(words: &[&str]) -> Result<Arguments, String> {
+        Arguments::read(words.iter().map(|w| (*w).to_owned()))
+    }
+
+    #[test]
+    fn options_may_stand_anywhere() {
+        let found = read(&["run", "--keep", "connects", "--kernel", "6.1"]).unwrap();
+        assert_eq!(found.words, ["run", "connects"]);
+        assert_eq!(found.kernel, Some(Kernel::V6_1));
+        assert!(found.keep);
+    }
+
+    #[test]
+    fn the_word_at_fault_is_named() {
+        assert_eq!(read(&["run", "--kernal"]).err(), Some("unknown option '--kernal'".into()));
+        assert_eq!(read(&["run", "--kernel", "5"]).err(), Some("unknown kernel '5'".into()));
+        assert_eq!(read(&["run", "--kernel"]).err(), Some("unknown kernel ''".into()));
+    }
+}

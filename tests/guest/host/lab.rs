@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Finds what `tests/setup.sh` has brought: kernels, foreign programs, the reference disk.
+//!
+//! Everything lies under one directory, `$PLINTH_CACHE` or `lab` in cargo's target directory. A missing
+//! piece is an error that names the command which brings it, never a reason to skip.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+use crate::scenarios::Kernel;
+
+/// A piece that is not there.
+#[derive(Debug)]
+pub struct Missing {
+    what: String,
+    path: PathBuf,
+    step: &'static str,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, path, step } = self;
+        write!(f, "{what} is missing ({}), run tests/setup.sh {step}", path.display())
+    }
+}
+
+impl std::error::Error for Missing {}
+
+/// The directory of downloaded and unpacked things.
+#[derive(Clone, Debug)]
+pub struct Lab {
+    root: PathBuf,
+    workspace: PathBuf,
+}
+
+impl Lab {
+    /// The lab of this workspace.
+    #[must_use]
+    pub fn find() -> Self {
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let workspace = workspace.canonicalize().unwrap_or(workspace);
+        let target = env::var_os("CARGO_TARGET_DIR")
+            .map_or_else(|| workspace.join("target"), |target| workspace.join(target));
+        let root = env::var_os("PLINTH_CACHE").map_or_else(|| target.join("lab"), PathBuf::from);
+        Self { root, workspace }
+    }
+
+    /// The root of the sources.
+    #[must_use]
+    pub fn workspace(&self) -> &Path {
+        &self.workspace
+    }
+
+    /// The compressed kernel.
+    ///
+    /// # Errors
+    /// [`Missing`] when it was not brought.
+    pub fn kernel(&self, kernel: Kernel) -> Result<PathBuf, Missing> {
+        self.piece(&format!("kernel-{kernel}/vmlinuz"), "the guest's kernel", "guest")
+    }
+
+    /// The directory with `modules.dep`.
+    ///
+    /// # Errors
+    /// [`Missing`] when it was not brought.
+    pub fn modules(&self, kernel: Kernel) -> Result<PathBuf, Missing> {
+        let ready = self.piece(&format!("kernel-{kernel}/ready"), "the guest's kernel", "guest")?;
+        let release = fs::read_to_string(&ready).unwrap_or_default();
+        let path = format!("kernel-{kernel}/lib/modules/{}", release.trim());
+        self.piece(&path, "the modules of the guest's kernel", "guest")
+    }
+
+    /// The tree with the foreign programs and their libraries.
+    ///
+    /// # Errors
+    /// [`Missing`] when it was not brought.
+    pub fn programs(&self) -> Result<PathBuf, Missing> {
+        self.piece("programs/ready", "the tree of programs for the guest", "guest")?;
+        Ok(self.root.join("programs"))
+    }
+
+    /// The disk image with the reference implementation.
+    ///
+    /// # Errors
+    /// [`Missing`] when it was not built.
+    pub fn reference(&self) -> Result<PathBuf, Missing> {
+        self.piece("reference.ext4", "the disk with the reference", "reference")
+    }
+
+    /// Makes a fresh directory for one run.
+    ///
+    /// # Errors
+    /// As [`fs::create_dir_all`].
+    pub fn folder(&self, name: &str) -> io::Result<PathBuf> {
+        let path = self.root.join("run").join(format!("{name}-{}", std::process::id()));
+        if path.exists() {
+            fs::remove_dir_all(&path)?;
+        }
+        fs::create_dir_all(&path)?;
+        Ok(path)
+    }
+
+    fn piece(&self, path: &str, what: &str, step: &'static str) -> Result<PathBuf, Missing> {
+        let path = self.root.join(path);
+        if path.exists() { Ok(path) } else { Err(Missing { what: what.to_owned(), path, step }) }
+    }
+}
+
+/// Where `program` is on this host, looking also where administrators' programs are.
+#[must_use]
+pub fn on_path(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .map(|folder| folder.join(program))
+        .find(|path| path.is_file())
+}

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Boots an image under QEMU and hears it out.
+//!
+//! Owns the emulator's command line and its end. The emulator is killed at the report's last line, at its
+//! own exit or at the deadline, and always waited for. Should this process itself be killed, the kernel
+//! kills the emulator (parent-death signal), a limit of processor time ends one that spins, and the guest
+//! powers itself off after the scenario's time.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use plinth::time::Time;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use crate::wire::Line;
+
+/// Kept of a report; a guest that says more is cut off.
+const REPORT_BYTES_MAX: usize = 8 << 20;
+/// Same kernel arguments for all: no clock games, a panic ends the emulator.
+const KERNEL_ARGUMENTS: &str = "console=ttyS0 quiet panic=-1 mitigations=off";
+
+/// What to boot.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine<'a> {
+    /// Compressed kernel.
+    pub kernel: &'a Path,
+    /// First root file system.
+    pub image: &'a Path,
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// Image of an additional disk; writes to it are thrown away.
+    pub disk: Option<&'a Path>,
+    /// File for what the kernel prints.
+    pub console: &'a Path,
+    /// Longest life of the emulator.
+    pub limit: Duration,
+}
+
+/// How a run came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The guest said its last word, with this code.
+    Said(u8),
+    /// The emulator went away without it.
+    Quit,
+    /// The deadline came first.
+    TimedOut,
+}
+
+/// What a run left behind.
+#[derive(Debug)]
+pub struct Report {
+    /// Every line of the report, in order.
+    pub lines: Vec<Line>,
+    /// What the kernel printed.
+    pub console: String,
+    /// The end.
+    pub ending: Ending,
+}
+
+impl Machine<'_> {
+    /// Runs the machine to its end; `hear` gets each line as it comes.
+    ///
+    /// # Errors
+    /// When the emulator cannot be started or its output not be read.
+    pub fn run(&self, hear: &mut dyn FnMut(&Line)) -> io::Result<Report> {
+        let console = format!("file:{}", self.console.display());
+        let mut child = self
+            .command(&["-serial", &console, "-serial", "stdio"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(self.console.with_extension("qemu"))?)
+            .spawn()?;
+        let heard = self.listen(&mut child, hear);
+        // Fails only for a child that is gone, which is what is wanted.
+        drop(child.kill());
+        child.wait()?;
+        let (lines, ending) = heard?;
+        let console = String::from_utf8_lossy(&fs::read(self.console)?).into_owned();
+        let own = fs::read_to_string(self.console.with_extension("qemu")).unwrap_or_default();
+        Ok(Report { lines, console: own + &console, ending })
+    }
+
+    /// Runs the machine with its console on this terminal.
+    ///
+    /// # Errors
+    /// When the emulator cannot be started.
+    pub fn run_on_terminal(&self) -> io::Result<()> {
+        self.command(&["-serial", "mon:stdio", "-serial", "null"]).spawn()?.wait().map(drop)
+    }
+
+    fn command(&self, serial: &[&str]) -> Command {
+        let mut command = Command::new("setpriv");
+        let seconds = self.limit.as_secs() + 5;
+        command
+            .args(["--pdeathsig", "KILL", "prlimit", &format!("--cpu={seconds}")])
+            .args(["qemu-system-x86_64", "-M", "pc", "-accel", "tcg", "-cpu", "qemu64,+rdrand"])
+            .args(["-smp", "1", "-m", &self.memory_mib.to_string()])
+            .args(["-nodefaults", "-display", "none", "-no-reboot"])
+            .args(serial)
+            .arg("-kernel")
+            .arg(self.kernel)
+            .arg("-initrd")
+            .arg(self.image)
+            .args(["-append", KERNEL_ARGUMENTS]);
+        if let Some(disk) = self.disk {
+            let drive = format!("file={},if=virtio,format=raw,snapshot=on", disk.display());
+            command.args(["-drive", &drive]);
+        }
+        command
+    }
+
+    fn listen(
+        &self,
+        child: &mut Child,
+        hear: &mut dyn FnMut(&Line),
+    ) -> io::Result<(Vec<Line>, Ending)> {
+        let mut pipe = child.stdout.take().ok_or_else(|| io::Error::other("no pipe from qemu"))?;
+        let deadline = Time::monotonic() + self.limit;
+        let (mut lines, mut pending, mut total) = (Vec::new(), Vec::new(), 0);
+        let mut piece = [0; 4096];
+        loop {
+            let left = Time::monotonic().until(deadline);
+            if left.is_zero() || total > REPORT_BYTES_MAX {
+                return Ok((lines, Ending::TimedOut));
+            }
+            let left = Timespec::try_from(left).map_err(io::Error::other)?;
+            match poll(&mut [PollFd::new(&pipe, PollFlags::IN)], Some(&left)) {
+                Ok(0) | Err(Errno::INTR) => continue,
+                other => other?,
+            };
+            let got = pipe.read(&mut piece)?;
+            if got == 0 {
+                return Ok((lines, Ending::Quit));
+            }
+            total += got;
+            pending.extend_from_slice(&piece[..got]);
+            while let Some(end) = pending.iter().position(|b| *b == b'\n') {
+                let text: Vec<u8> = pending.drain(..=end).collect();
+                let line = Line::parse(&String::from_utf8_lossy(&text));
+                hear(&line);
+                if let Line::End(code) = line {
+                    return Ok((lines, Ending::Said(code)));
+                }
+                lines.push(line);
+            }
+        }
+    }
+}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Runs one scenario on one kernel and judges it.
+//!
+//! Passed is `@end 0` without a `@fail`. A kernel that panics or oopses before the last word says nothing
+//! about our programs: that run is repeated once. Anything else is a failure, shown with the whole report
+//! and the end of the console.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+use std::{fmt, fs};
+
+use super::image;
+use super::lab::Lab;
+use super::qemu::{Ending, Machine, Report};
+use crate::scenarios::{Kernel, Scenario};
+use crate::wire::Line;
+
+/// For the emulator to start and the kernel to boot on a busy machine.
+const BOOT_ALLOWANCE: Duration = Duration::from_secs(60);
+/// Lines of the console that a failure shows.
+const CONSOLE_LINES: usize = 120;
+
+/// How to run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Keep image, console and report in the lab.
+    pub keep: bool,
+    /// Print each line of the report as it comes.
+    pub talk: bool,
+}
+
+/// A run that did not pass.
+#[derive(Debug)]
+pub struct Failed {
+    /// Name of the scenario.
+    pub scenario: &'static str,
+    /// The kernel it ran on.
+    pub kernel: Kernel,
+    /// Findings, report and console, for a person to read.
+    pub story: String,
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "scenario {} failed on kernel {}\n{}", self.scenario, self.kernel, self.story)
+    }
+}
+
+impl Error for Failed {}
+
+/// Runs `scenario` on `kernel` and gives its measurements, in order.
+///
+/// # Errors
+/// [`Failed`] when it did not pass; else what is missing on this host.
+pub fn run(
+    scenario: &'static Scenario,
+    kernel: Kernel,
+    options: Options,
+) -> Result<Vec<(String, String)>, Box<dyn Error>> {
+    let lab = Lab::find();
+    let folder = lab.folder(&format!("{}-{kernel}", scenario.name))?;
+    let packed = folder.join("image");
+    fs::write(&packed, image::pack(&lab, scenario, kernel, false)?)?;
+    let disk = if scenario.needs.reference { Some(lab.reference()?) } else { None };
+    let machine = Machine {
+        kernel: &lab.kernel(kernel)?,
+        image: &packed,
+        memory_mib: scenario.needs.memory_mib,
+        disk: disk.as_deref(),
+        console: &folder.join("console"),
+        limit: BOOT_ALLOWANCE + Duration::from_secs(scenario.seconds),
+    };
+    let mut judged = once(&machine, options, &folder)?;
+    if let Judgement::Crashed(_) = judged {
+        judged = once(&machine, options, &folder)?;
+    }
+    let result = match judged {
+        Judgement::Passed(values) => Ok(values),
+        Judgement::Failed(story) | Judgement::Crashed(story) => {
+            Err(Failed { scenario: scenario.name, kernel, story }.into())
+        }
+    };
+    if !options.keep {
+        fs::remove_dir_all(&folder)?;
+    }
+    result
+}
+
+enum Judgement {
+    Passed(Vec<(String, String)>),
+    Failed(String),
+    Crashed(String),
+}
+
+fn once(
+    machine: &Machine<'_>,
+    options: Options,
+    folder: &Path,
+) -> Result<Judgement, Box<dyn Error>> {
+    let mut hear = |line: &Line| {
+        if options.talk {
+            println!("{line}");
+        }
+    };
+    let report = machine.run(&mut hear)?;
+    let text: String = report.lines.iter().fold(String::new(), |mut text, line| {
+        let _ = writeln!(text, "{line}");
+        text
+    });
+    fs::write(folder.join("report"), &text)?;
+    Ok(judge(&report, &text))
+}
+
+fn judge(report: &Report, text: &str) -> Judgement {
+    let findings = report.lines.iter().filter(|line| matches!(line, Line::Fail(_))).count();
+    let crashed =
+        ["Kernel panic", "Oops:", "BUG: "].iter().any(|sign| report.console.contains(sign));
+    if report.ending == Ending::Said(0) && findings == 0 {
+        let values = report.lines.iter().filter_map(|line| match line {
+            Line::Value(key, value) => Some((key.clone(), value.clone())),
+            _ => None,
+        });
+        return Judgement::Passed(values.collect());
+    }
+    let console: Vec<&str> = report.console.lines().collect();
+    let tail = console[console.len().saturating_sub(CONSOLE_LINES)..].join("\n");
+    let story =
+        format!("ending: {:?}\n--- report\n{text}--- console, last lines\n{tail}\n", report.ending);
+    if crashed && !matches!(report.ending, Ending::Said(_)) {
+        Judgement::Crashed(story)
+    } else {
+        Judgement::Failed(story)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::slice;
+
+    use super::*;
+
+    fn judged(lines: &[Line], console: &str, ending: Ending) -> &'static str {
+        let report = Report { lines: lines.to_vec(), console: console.to_owned(), ending };
+        match judge(&report, "") {
+            Judgement::Passed(_) => "passed",
+            Judgement::Failed(_) => "failed",
+            Judgement::Crashed(_) => "crashed",
+        }
+    }
+
+    #[test]
+    fn only_a_clean_last_word_passes() {
+        let (talk, fail) = (Line::Talk("x".into()), Line::Fail("y".into()));
+        assert_eq!(judged(slice::from_ref(&talk), "", Ending::Said(0)), "passed");
+        assert_eq!(judged(slice::from_ref(&talk), "", Ending::Said(1)), "failed");
+        assert_eq!(judged(&[fail], "", Ending::Said(0)), "failed");
+        assert_eq!(judged(slice::from_ref(&talk), "", Ending::Quit), "failed");
+        assert_eq!(judged(&[talk], "", Ending::TimedOut), "failed");
+    }
+
+    #[test]
+    fn a_crash_counts_as_one_only_when_the_guest_fell_silent() {
+        let console = "[ 1.0] Kernel panic - not syncing";
+        assert_eq!(judged(&[], console, Ending::Quit), "crashed");
+        assert_eq!(judged(&[], console, Ending::TimedOut), "crashed");
+        assert_eq!(judged(&[], console, Ending::Said(1)), "failed");
+    }
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The scenarios: what each needs in its guest, and what it does there.
+//!
+//! A scenario is a function that runs in the guest; the table [`ALL`] is read on both sides. One file
+//! holds one scenario or a few that tell one story.
+
+pub mod connects;
+
+use std::fmt;
+
+use crate::inside::Outcome;
+
+/// A kernel of the guest, by its version as a person names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kernel {
+    /// Debian 12's own.
+    V6_1,
+    /// The newer one that Debian 12 offers.
+    V6_12,
+}
+
+impl Kernel {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::V6_1, Self::V6_12];
+}
+
+impl fmt::Display for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V6_1 => "6.1",
+            Self::V6_12 => "6.12",
+        })
+    }
+}
+
+/// What the guest of a scenario holds beside the kernel, its target and this program.
+#[derive(Clone, Copy, Debug)]
+pub struct Needs {
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// The programs under test.
+    pub stas: bool,
+    /// dbus-daemon.
+    pub bus: bool,
+    /// avahi-daemon.
+    pub avahi: bool,
+    /// udevd and its basic rules.
+    pub udev: bool,
+    /// The foreign command `nvme`.
+    pub nvme_cli: bool,
+    /// The disk with the reference implementation.
+    pub reference: bool,
+    /// Further kernel modules, each `NAME [PARAMETERS]`.
+    pub modules: &'static [&'static str],
+}
+
+impl Needs {
+    /// Nothing but the kernel.
+    pub const BARE: Self = Self {
+        memory_mib: 512,
+        stas: false,
+        bus: false,
+        avahi: false,
+        udev: false,
+        nvme_cli: false,
+        reference: false,
+        modules: &[],
+    };
+}
+
+/// What a scenario is told about its guest.
+#[derive(Clone, Copy, Debug)]
+pub struct Guest {
+    /// The running kernel.
+    pub kernel: Kernel,
+}
+
+/// One scenario.
+#[derive(Clone, Copy, Debug)]
+pub struct Scenario {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// One line for the list.
+    pub about: &'static str,
+    /// What goes into the image.
+    pub needs: Needs,
+    /// Where it runs.
+    pub kernels: &'static [Kernel],
+    /// Seconds after which it has failed.
+    pub seconds: u64,
+    /// What it does.
+    pub run: fn(&Guest) -> Outcome,
+}
+
+/// Every scenario.
+pub const ALL: &[Scenario] = &[connects::CONNECTS];
+
+/// The scenario of this name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Scenario> {
+    ALL.iter().find(|scenario| scenario.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_fit_a_command_line() {
+        for (n, scenario) in ALL.iter().enumerate() {
+            let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            assert!(scenario.name.chars().all(fits), "{}", scenario.name);
+            assert!(ALL[..n].iter().all(|s| s.name != scenario.name), "{}", scenario.name);
+            assert!(!scenario.kernels.is_empty(), "{} runs nowhere", scenario.name);
+        }
+    }
+}
