@@ -3,6 +3,9 @@
 //!
 //! Decides nothing: readiness becomes an input of a core, and a core's actions become calls.
 
+pub mod config;
 pub mod kernel;
 pub mod key;
 pub mod probe;
+pub mod resolve;
+pub mod sysfs;
