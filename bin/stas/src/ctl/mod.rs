@@ -5,3 +5,4 @@ pub mod args;
 pub mod json;
 pub mod python;
 pub mod table;
+pub mod transport;
