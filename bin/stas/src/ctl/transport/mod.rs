@@ -58,6 +58,8 @@ pub enum CallError {
     NotRunning {
         /// The daemon's program.
         daemon: &'static str,
+        /// Where it was looked for.
+        way: String,
     },
     /// The caller may not do that.
     Denied {
@@ -117,11 +119,11 @@ impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             // Scripts look for these words.
-            Self::NotRunning { daemon } => {
-                write!(f, "Unable to communicate with {daemon} over D-Bus. Is {daemon} running?")
+            Self::NotRunning { daemon, way } => {
+                write!(f, "Unable to communicate with {daemon} over {way}. Is {daemon} running?")
             }
             Self::Denied { daemon, text } => {
-                write!(f, "access to {daemon} denied, root is needed: {text}")
+                write!(f, "access denied, root is needed ({daemon}: {text})")
             }
             Self::Refused { daemon, name, text } => write!(f, "{daemon} answered {name}: {text}"),
             Self::Silent { daemon, limit } => {
@@ -171,6 +173,18 @@ pub fn open(
     daemon: &'static Daemon,
     socket: Option<&Path>,
 ) -> Result<Box<dyn Connection>, CallError> {
-    let path = socket.unwrap_or_else(|| Path::new(daemon.socket));
-    Ok(Box::new(Socket::connect(daemon.name, path)?))
+    if let Some(path) = socket {
+        return Ok(Box::new(Socket::connect(daemon.name, path)?));
+    }
+    match Socket::connect(daemon.name, Path::new(daemon.socket)) {
+        Ok(socket) => Ok(Box::new(socket)),
+        // The bus is where people look first.
+        Err(CallError::NotRunning { daemon, .. }) => {
+            Err(CallError::NotRunning { daemon, way: "D-Bus".into() })
+        }
+        Err(error) => Err(error),
+    }
 }
+
+#[cfg(test)]
+mod tests;

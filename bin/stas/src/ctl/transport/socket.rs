@@ -55,7 +55,7 @@ impl Socket {
                 }
                 Err(Errno::INTR) => continue,
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::CONNREFUSED) => {
-                    Err(CallError::NotRunning { daemon })
+                    Err(CallError::NotRunning { daemon, way: path.display().to_string() })
                 }
                 Err(Errno::ACCESS | Errno::PERM) => Err(CallError::Denied {
                     daemon,
@@ -195,6 +195,3 @@ impl Deadline {
         Time::monotonic().until(self.at)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,63 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Tests of the way over the control socket, against daemons that misbehave.
 
-use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread::{self, JoinHandle};
+use std::io::Write;
+use std::os::unix::net::UnixListener;
 
 use serde_json::json;
 
 use super::*;
-use crate::core::control::{self, ACCESS_DENIED, Signal, UNKNOWN_METHOD};
+use crate::core::control::{self, REPLY_BYTES_MAX, Signal};
+use crate::ctl::testing::{Place, request};
 
 const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(30);
-
-/// A directory of its own for every socket, removed at the end.
-struct Place(PathBuf);
-
-impl Place {
-    fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("stas-socket-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir_all(&path).expect("a fresh directory");
-        Self(path)
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.0.join("ctl.sock")
-    }
-
-    /// A daemon that takes one connection and does with it what `serve` does.
-    fn daemon(
-        &self,
-        serve: impl FnOnce(BufReader<UnixStream>, UnixStream) + Send + 'static,
-    ) -> JoinHandle<()> {
-        let listener = UnixListener::bind(self.socket()).expect("a socket");
-        thread::spawn(move || {
-            let (stream, _) = listener.accept().expect("a client");
-            serve(BufReader::new(stream.try_clone().expect("a second handle")), stream);
-        })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        // A directory left behind is no failure of the test.
-        drop(fs::remove_dir_all(&self.0));
-    }
-}
-
-fn request(from: &mut BufReader<UnixStream>) -> Request {
-    let mut line = String::new();
-    from.read_line(&mut line).expect("a line");
-    Request::decode(line.trim_end().as_bytes()).expect("a request")
-}
 
 /// What the client gets when the daemon answers its first request with `bytes`, then hangs up.
 fn answered_by(bytes: &'static [u8]) -> Result<Value, CallError> {
@@ -171,7 +125,7 @@ fn silence_ends_at_the_deadline_and_a_late_answer_is_not_taken_for_another() {
 fn a_daemon_that_takes_no_one_in_does_not_hold_its_clients() {
     let place = Place::new();
     let listener = UnixListener::bind(place.socket()).expect("a socket");
-    net::listen(&listener, 0).expect("the shortest backlog");
+    rustix::net::listen(&listener, 0).expect("the shortest backlog");
     let held: Vec<_> =
         std::iter::repeat_with(|| Socket::connect("stafd", &place.socket())).take(3).collect();
     let limit = Duration::ZERO;
@@ -208,12 +162,15 @@ fn signals_between_replies_are_not_lost() {
 fn where_nobody_listens_the_daemon_is_not_running() {
     let place = Place::new();
     let connect = |path: &Path| Socket::connect("stacd", path).expect_err("nobody is there");
-    assert_eq!(connect(&place.socket()), CallError::NotRunning { daemon: "stacd" });
+    let absent =
+        CallError::NotRunning { daemon: "stacd", way: place.socket().display().to_string() };
+    assert_eq!(connect(&place.socket()), absent);
     drop(UnixListener::bind(place.socket()).expect("a socket that nobody holds open"));
     let error = connect(&place.socket());
-    assert_eq!(error, CallError::NotRunning { daemon: "stacd" });
-    let text = "Unable to communicate with stacd over D-Bus. Is stacd running?";
-    assert_eq!(error.to_string(), text);
+    assert_eq!(error, absent);
+    let text = error.to_string();
+    assert!(text.starts_with("Unable to communicate with stacd over /"), "{text}");
+    assert!(text.ends_with("/ctl.sock. Is stacd running?"), "{text}");
     assert!(error.is_absence());
     let long = "x".repeat(200);
     assert!(matches!(connect(Path::new(&long)), CallError::Broken { .. }));
