@@ -11,4 +11,3 @@ pub(crate) mod isolated;
 pub mod netlink;
 pub mod nvme;
 pub mod signal;
-pub mod socket;

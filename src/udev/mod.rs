@@ -2,14 +2,36 @@
 //! Device events: what the kernel, or a udev daemon after it, tells about devices.
 //!
 //! [`packet`] decodes both message formats without allocating, [`Uevent`] is the event that
-//! programs see, whatever its source. Nothing here reads the udev database; on a host without a
-//! udev daemon everything works except that no rules have run.
+//! programs see, whatever its source. [`Monitor`] is the source that works everywhere,
+//! `LibudevMonitor` (cargo feature `libudev`) another for hosts with a udev daemon; [`coldplug`]
+//! tells what is there already. Nothing here reads the udev database.
+//!
+//! The two groups differ in more than the properties that rules add: the kernel's is in the order
+//! of the numbers, while a udev daemon works on devices in parallel, so that events of different
+//! devices overtake each other. State machines listen to the kernel.
 
+mod coldplug;
+mod intake;
+#[cfg(feature = "libudev")]
+mod library;
+mod monitor;
 pub mod packet;
 
 use std::collections::BTreeMap;
+use std::error::Error;
+use std::os::fd::BorrowedFd;
+use std::{fmt, io};
 
+pub use coldplug::coldplug;
+#[cfg(feature = "libudev")]
+pub use library::LibudevMonitor;
+pub use monitor::Monitor;
 use packet::{Malformed, Packet};
+
+use crate::file::Root;
+
+/// What exists as long as a udev daemon runs.
+const UDEVD_SOCKET: &str = "/run/udev/control";
 
 /// One event of one device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,3 +69,91 @@ impl Uevent {
         self.devpath.rsplit('/').next().unwrap_or_default()
     }
 }
+
+/// Whom to listen to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// The kernel: events in their order, at once, on every host.
+    Kernel,
+    /// A udev daemon: each event after its rules ran, with the properties they added.
+    Udev,
+}
+
+impl Group {
+    /// The group that brings an event when all about it is done: that of the udev daemon where one
+    /// runs, else the kernel's.
+    #[must_use]
+    pub fn choose(root: &Root) -> Self {
+        if root.exists(UDEVD_SOCKET) { Self::Udev } else { Self::Kernel }
+    }
+
+    /// The bit mask of the netlink group.
+    const fn mask(self) -> u32 {
+        match self {
+            Self::Kernel => 1,
+            Self::Udev => 2,
+        }
+    }
+}
+
+/// Events did not reach us: whatever is known about devices may be wrong. The answer is always to
+/// look at sysfs afresh.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Lost {
+    /// The receive buffer overflowed, or a message was longer than ours.
+    Overrun,
+    /// The kernel's numbers are not consecutive. Besides a loss, this may be an event that belongs
+    /// to a network namespace other than ours, or one that comes a little late.
+    Gap {
+        /// The number before the gap.
+        after: u64,
+        /// The number behind it.
+        found: u64,
+    },
+    /// The monitor changed over from a udev daemon to the kernel.
+    ChangeOver,
+    /// The socket failed; the monitor must be opened anew.
+    Broken(io::Error),
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Overrun => f.write_str("device events were lost: receive buffer overflowed"),
+            Self::Gap { after, found } => {
+                write!(f, "device events may be lost: number {after} was followed by {found}")
+            }
+            Self::ChangeOver => f.write_str("device events may be lost: source was changed"),
+            Self::Broken(_) => f.write_str("cannot receive device events"),
+        }
+    }
+}
+
+impl Error for Lost {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Broken(source) => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// A source of device events.
+pub trait DeviceEvents {
+    /// The descriptor to watch for reading.
+    fn fd(&self) -> BorrowedFd<'_>;
+
+    /// The next event, or `None` when there is no more for now.
+    ///
+    /// A busy subscriber stops after some events and lets its loop call it again: see
+    /// [`Progress::More`](crate::event::Progress::More).
+    ///
+    /// # Errors
+    /// Events were lost; look at everything in sysfs afresh. Further calls are meaningful except
+    /// after [`Lost::Broken`].
+    fn next(&mut self) -> Result<Option<Uevent>, Lost>;
+}
+
+#[cfg(test)]
+mod tests;

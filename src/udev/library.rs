@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The monitor of the system's libudev, for events that a udev daemon has worked on.
+//!
+//! Owns the library's objects. Without a udev daemon this monitor stays silent: the library has no
+//! way to the kernel's own messages. The same events as [`super::Monitor`] brings from the group of
+//! the daemon; use this one where the library's view of them is wanted.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use libudev::{Context, Event, MonitorSocket};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::sockopt;
+
+use super::monitor::RECV_BUFFER_LEN;
+use super::{DeviceEvents, Lost, Uevent};
+use crate::sys::fd::duplicate;
+
+/// Messages that the library refuses in a row before we give up on it.
+const REFUSALS_MAX: usize = 256;
+
+/// See the module's documentation.
+pub struct LibudevMonitor {
+    socket: MonitorSocket,
+    fd: OwnedFd,
+}
+
+impl LibudevMonitor {
+    /// Begins to listen for events of these subsystems, or of all when there are none.
+    ///
+    /// # Errors
+    /// What the library says: mostly lack of memory or descriptors.
+    pub fn open(subsystems: &[&str]) -> io::Result<Self> {
+        let failed = |error: libudev::Error| io::Error::other(error);
+        let mut monitor =
+            libudev::Monitor::new(&Context::new().map_err(failed)?).map_err(failed)?;
+        for subsystem in subsystems {
+            monitor.match_subsystem(subsystem).map_err(failed)?;
+        }
+        let socket = monitor.listen().map_err(failed)?;
+        let fd = duplicate(socket.as_raw_fd())?;
+        if sockopt::set_socket_recv_buffer_size_force(&fd, RECV_BUFFER_LEN).is_err() {
+            sockopt::set_socket_recv_buffer_size(&fd, RECV_BUFFER_LEN)?;
+        }
+        Ok(Self { socket, fd })
+    }
+
+    fn is_readable(&self) -> Result<bool, Errno> {
+        let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
+        Ok(poll(&mut fds, Some(&Timespec::default()))? > 0)
+    }
+}
+
+impl DeviceEvents for LibudevMonitor {
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    fn next(&mut self) -> Result<Option<Uevent>, Lost> {
+        let mut error = io::Error::from(Errno::AGAIN);
+        for _ in 0..REFUSALS_MAX {
+            if let Some(event) = self.socket.receive_event() {
+                if let Some(event) = convert(&event) {
+                    return Ok(Some(event));
+                }
+                continue;
+            }
+            error = io::Error::last_os_error();
+            if Errno::from_io_error(&error) == Some(Errno::NOBUFS) {
+                return Err(Lost::Overrun);
+            }
+            // A refused message also looks like the end of the queue.
+            if !self.is_readable().map_err(|errno| Lost::Broken(errno.into()))? {
+                return Ok(None);
+            }
+        }
+        Err(Lost::Broken(error))
+    }
+}
+
+/// `None` when something is missing that every event has.
+fn convert(event: &Event) -> Option<Uevent> {
+    let mut properties = std::collections::BTreeMap::new();
+    for property in event.properties() {
+        let text = |it: &std::ffi::OsStr| it.to_string_lossy().into_owned();
+        properties.entry(text(property.name())).or_insert_with(|| text(property.value()));
+    }
+    Some(Uevent {
+        action: properties.remove("ACTION")?,
+        devpath: properties.remove("DEVPATH")?,
+        subsystem: properties.remove("SUBSYSTEM")?,
+        seqnum: properties.remove("SEQNUM")?.parse().ok(),
+        properties,
+    })
+}
