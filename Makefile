@@ -44,7 +44,7 @@ man: ## check the manual pages, and against the programs' tables
 	@tests/ci.sh man
 
 install: all ## install below DESTDIR; PREFIX=/usr, SYSCONFDIR=/etc. Existing configuration is kept
-	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' SYSCONFDIR='$(SYSCONFDIR)' tests/install.sh
+	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' SYSCONFDIR='$(SYSCONFDIR)' BUILT='$(or $(CARGO_TARGET_DIR),target)/release' bin/stas/dist/install.sh
 
 clean: ## remove everything built
 	$(CARGO) clean

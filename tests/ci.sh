@@ -62,7 +62,7 @@ stage_static() {
 
 stage_deny() {
     if $CARGO deny --version >/dev/null 2>&1; then
-        $CARGO deny --locked --offline check bans licenses sources
+        $CARGO deny --locked check bans licenses sources
     else
         echo "not run: cargo-deny is not installed (tests/tidy.rs checks the banned crates as well)"
     fi

@@ -11,3 +11,4 @@ pub(crate) mod isolated;
 pub mod netlink;
 pub mod nvme;
 pub mod signal;
+pub mod socket;

@@ -153,20 +153,118 @@ pub fn options(
     is_dc: bool,
     support: &Support,
 ) -> Result<String, OptionError> {
+    if let Some(setting) = parameters.unusable {
+        return Err(OptionError::Security(setting));
+    }
     let mut list = List { text: String::new(), support };
-    let _ = (parameters, is_dc, hostid::uuid_of_nqn(tid.host_nqn()), DISC_NQN);
-    list.value("nqn", tid.subsysnqn())?;
-    list.value("transport", tid.transport())?;
-    list.value("traddr", tid.traddr())?;
-    list.value("hostnqn", tid.host_nqn())?;
-    list.value("hostid", &identity.id)?;
+    target(&mut list, tid)?;
+    host(&mut list, tid, identity, parameters)?;
+    if is_dc && tid.subsysnqn() != DISC_NQN {
+        list.flag("discovery", Some(true));
+    }
+    secrets(&mut list, identity, parameters)?;
+    if !is_dc {
+        list.number("nr_io_queues", parameters.nr_io_queues);
+        list.number("nr_write_queues", parameters.nr_write_queues);
+        list.number("nr_poll_queues", parameters.nr_poll_queues);
+        list.number("queue_size", parameters.queue_size);
+    }
+    list.number("keep_alive_tmo", parameters.kato.filter(|&kato| kato != 0));
+    if tid.transport() != "loop" {
+        list.number("reconnect_delay", parameters.reconnect_delay);
+        list.number("ctrl_loss_tmo", parameters.ctrl_loss_tmo);
+        list.number("fast_io_fail_tmo", parameters.fast_io_fail_tmo);
+        list.number("tos", parameters.tos);
+    }
+    list.flag("disable_sqflow", parameters.disable_sqflow);
+    if tid.transport() == "tcp" {
+        list.flag("hdr_digest", parameters.hdr_digest);
+        list.flag("data_digest", parameters.data_digest);
+    }
+    tls(&mut list, tid, parameters)?;
     if list.text.len() > OPTIONS_LEN_MAX {
         return Err(OptionError::Length(list.text.len()));
     }
     Ok(list.text)
 }
 
-/// The option list in the making.
+fn target(list: &mut List<'_>, tid: &Tid) -> Result<(), OptionError> {
+    list.nqn("nqn", tid.subsysnqn())?;
+    list.value("transport", tid.transport())?;
+    if tid.transport() != "loop" {
+        list.value("traddr", tid.traddr())?;
+        list.value("host_traddr", tid.host_traddr())?;
+    }
+    if tid.transport() == "tcp" {
+        list.value("host_iface", tid.host_iface())?;
+    }
+    list.value("trsvcid", tid.trsvcid())
+}
+
+/// The host's NQN with the ID that belongs to it: kernels refuse a pair that they know otherwise.
+fn host(
+    list: &mut List<'_>,
+    tid: &Tid,
+    identity: &Identity,
+    parameters: &Parameters,
+) -> Result<(), OptionError> {
+    let nqn = tid.host_nqn();
+    if nqn.is_empty() {
+        return Ok(()); // the kernel makes up a pair; an ID without its NQN would confuse it
+    }
+    let id = match &parameters.host_id {
+        Some(id) => id.clone(),
+        None if nqn == identity.nqn => identity.id.clone(),
+        None => hostid::uuid_of_nqn(nqn).ok_or_else(|| OptionError::NoHostId(nqn.to_owned()))?,
+    };
+    if !id.is_empty() && !hostid::is_uuid(&id) {
+        return Err(OptionError::HostId(id));
+    }
+    list.nqn("hostnqn", nqn)?;
+    list.value("hostid", &id)
+}
+
+/// The entry's own secrets come before the host's key.
+fn secrets(
+    list: &mut List<'_>,
+    identity: &Identity,
+    parameters: &Parameters,
+) -> Result<(), OptionError> {
+    let host = parameters.dhchap_secret.as_ref().or(identity.key.as_ref());
+    let controller = parameters.dhchap_ctrl_secret.as_ref();
+    if controller.is_some() && host.is_none() {
+        return Err(OptionError::SecretMissing("dhchap_secret"));
+    }
+    for (option, secret) in [("dhchap_secret", host), ("dhchap_ctrl_secret", controller)] {
+        let Some(secret) = secret else { continue };
+        let text = secret.expose().ok_or(OptionError::SecretMissing(option))?;
+        list.protection(option, text)?;
+    }
+    Ok(())
+}
+
+fn tls(list: &mut List<'_>, tid: &Tid, parameters: &Parameters) -> Result<(), OptionError> {
+    let wanted = parameters.tls == Some(true) || parameters.tls_key.is_some();
+    if !wanted {
+        return Ok(());
+    }
+    if tid.transport() != "tcp" {
+        return Err(OptionError::Security("tls"));
+    }
+    for (option, serial) in [("keyring", parameters.keyring), ("tls_key", parameters.tls_key)] {
+        if let Some(serial) = serial {
+            list.protection(option, &format!("{serial:#010x}"))?;
+        }
+    }
+    if !list.support.has("tls") {
+        return Err(OptionError::Unsupported("tls"));
+    }
+    list.flag("tls", Some(true));
+    Ok(())
+}
+
+/// The option list in the making. Every value passes through [`List::value`], which is what keeps a
+/// value from becoming an option.
 struct List<'a> {
     text: String,
     support: &'a Support,
@@ -175,19 +273,54 @@ struct List<'a> {
 impl List<'_> {
     /// Appends `option=value`, unless there is no value or the kernel does not know the option.
     fn value(&mut self, option: &'static str, value: &str) -> Result<(), OptionError> {
-        if value.is_empty() || value.eq_ignore_ascii_case("none") || !self.support.has(option) {
+        if value.is_empty() || value.eq_ignore_ascii_case("none") {
             return Ok(());
         }
         if value.chars().any(|c| c == ',' || c.is_control()) {
             return Err(OptionError::Character(option));
         }
+        if self.support.has(option) {
+            self.separate(option);
+            self.text.push('=');
+            self.text.push_str(value);
+        }
+        Ok(())
+    }
+
+    fn nqn(&mut self, option: &'static str, nqn: &str) -> Result<(), OptionError> {
+        if nqn.len() > NQN_LEN_MAX {
+            return Err(OptionError::Nqn(option));
+        }
+        self.value(option, nqn)
+    }
+
+    /// Appends an option that must not be left out.
+    fn protection(&mut self, option: &'static str, value: &str) -> Result<(), OptionError> {
+        if !self.support.has(option) {
+            return Err(OptionError::Unsupported(option));
+        }
+        self.value(option, value)
+    }
+
+    fn number<N: fmt::Display>(&mut self, option: &'static str, number: Option<N>) {
+        if let Some(number) = number.filter(|_| self.support.has(option)) {
+            self.separate(option);
+            self.text.push_str(&format!("={number}"));
+        }
+    }
+
+    fn flag(&mut self, option: &'static str, on: Option<bool>) {
+        if on == Some(true) && self.support.has(option) {
+            self.separate(option);
+        }
+    }
+
+    /// Appends the name of an option.
+    fn separate(&mut self, option: &'static str) {
         if !self.text.is_empty() {
             self.text.push(',');
         }
         self.text.push_str(option);
-        self.text.push('=');
-        self.text.push_str(value);
-        Ok(())
     }
 }
 
@@ -218,5 +351,34 @@ pub fn parse_reply(reply: &str) -> Result<u32, ReplyError> {
 /// What an errno of the connecting write means to an administrator.
 #[must_use]
 pub fn explain_errno(errno: i32) -> String {
-    format!("error {errno}")
+    let known = ERRNOS.iter().find(|(number, ..)| *number == errno);
+    known
+        .map_or_else(|| format!("error {errno}"), |(_, name, meaning)| format!("{name}: {meaning}"))
 }
+
+/// Number (as in `asm-generic/errno.h`), name and meaning.
+const ERRNOS: [(i32, &str, &str); 23] = [
+    (4, "EINTR", "interrupted, will be retried"),
+    (5, "EIO", "rejected by the controller, or lost during the connect command"),
+    (11, "EAGAIN", "no answer to the connection request, will be retried"),
+    (12, "ENOMEM", "out of memory"),
+    (13, "EACCES", "authentication or TLS key problem"),
+    (16, "EBUSY", "busy, will be retried"),
+    (19, "ENODEV", "transport module or network interface is not available"),
+    (22, "EINVAL", "bad or unsupported option, or host NQN and host ID do not belong together"),
+    (95, "EOPNOTSUPP", "not supported by the transport or the controller"),
+    (98, "EADDRINUSE", "source address is in use"),
+    (99, "EADDRNOTAVAIL", "source address is not available (yet)"),
+    (100, "ENETDOWN", "network is down"),
+    (101, "ENETUNREACH", "network is unreachable"),
+    (104, "ECONNRESET", "connection reset (a target that insists on TLS does this)"),
+    (107, "ENOTCONN", "connection lost"),
+    (110, "ETIMEDOUT", "target does not answer"),
+    (111, "ECONNREFUSED", "nothing listens on that port"),
+    (113, "EHOSTUNREACH", "no route to the target"),
+    (114, "EALREADY", "already connected"),
+    (126, "ENOKEY", "authentication or TLS key is missing"),
+    (127, "EKEYEXPIRED", "authentication or TLS key has expired"),
+    (128, "EKEYREVOKED", "authentication or TLS key was revoked"),
+    (129, "EKEYREJECTED", "authentication key was rejected"),
+];

@@ -3,16 +3,43 @@
 //!
 //! Owns the derivations as pure functions of file contents. They must give the same result for ever:
 //! storage arrays know the host by it. Reading the files and rolling dice is left to the callers.
+//! The sources, best first: machine-id, SMBIOS product UUID, partition UUID of the device tree.
 
-/// The UUID inside an NQN of the form `nqn.2014-08.org.nvmexpress:uuid:<UUID>`, in lower case.
+use hmac_sha256::HMAC;
+
+/// What every host NQN of the UUID form begins with.
+pub const NQN_PREFIX: &str = "nqn.2014-08.org.nvmexpress:uuid:";
+
+/// The machine's own identifier, derived but never shown.
+pub const MACHINE_ID_FILE: &str = "/etc/machine-id";
+/// The SMBIOS system UUID; readable by root only.
+pub const PRODUCT_UUID_FILE: &str = "/sys/class/dmi/id/product_uuid";
+/// The partition's UUID on POWER; readable by root only.
+pub const PARTITION_UUID_FILE: &str = "/proc/device-tree/ibm,partition-uuid";
+
+/// Keeps the derived UUID apart from those that other programs derive from the same machine-id.
+const APPLICATION: &[u8; 16] = b"$nvmexpress.org$";
+
+/// Product UUIDs that vendors leave in place of real ones.
+const GARBAGE: [&str; 3] = [
+    "00000000-0000-0000-0000-000000000000",
+    "ffffffff-ffff-ffff-ffff-ffffffffffff",
+    "03000200-0400-0500-0006-000700080009",
+];
+
+/// The host NQN with this UUID.
+#[must_use]
+pub fn nqn_of_uuid(uuid: &str) -> String {
+    format!("{NQN_PREFIX}{uuid}")
+}
+
+/// The UUID inside an NQN of the form `nqn.2014-08.org.nvmexpress:uuid:<UUID>`, in lower case: the
+/// host ID that belongs to that NQN.
 #[must_use]
 pub fn uuid_of_nqn(nqn: &str) -> Option<String> {
     let uuid = nqn.strip_prefix(NQN_PREFIX)?;
     is_uuid(uuid).then(|| uuid.to_ascii_lowercase())
 }
-
-/// What every host NQN of the UUID form begins with.
-pub const NQN_PREFIX: &str = "nqn.2014-08.org.nvmexpress:uuid:";
 
 /// Whether `text` is a UUID: 32 hexadecimal digits in five groups.
 #[must_use]
@@ -24,4 +51,97 @@ pub fn is_uuid(text: &str) -> bool {
     };
     lengths.into_iter().all(|length| groups.next().is_some_and(|group| good(group, length)))
         && groups.next().is_none()
+}
+
+/// The UUID derived from `/etc/machine-id`: HMAC-SHA-256 of the identifier's 16 bytes under a fixed
+/// key, cut to 16 bytes and marked as version 4 (RFC 9562). `None` when the text holds no identifier,
+/// as on images that were not booted yet (`uninitialized`).
+#[must_use]
+pub fn from_machine_id(text: &str) -> Option<String> {
+    let digits = text.get(..32)?;
+    let mut id = [0; 16];
+    for (byte, pair) in id.iter_mut().zip(digits.as_bytes().chunks_exact(2)) {
+        *byte = hex_digit(*pair.first()?)? << 4 | hex_digit(*pair.last()?)?;
+    }
+    let mac = HMAC::mac(id, APPLICATION);
+    let mut uuid = [0; 16];
+    for (byte, derived) in uuid.iter_mut().zip(mac) {
+        *byte = derived;
+    }
+    uuid[6] = uuid[6] & 0x0f | 0x40;
+    uuid[8] = uuid[8] & 0x3f | 0x80;
+    Some(format_uuid(&uuid))
+}
+
+fn hex_digit(byte: u8) -> Option<u8> {
+    u8::try_from(char::from(byte).to_digit(16)?).ok()
+}
+
+fn format_uuid(bytes: &[u8; 16]) -> String {
+    let mut text = String::with_capacity(36);
+    for (position, byte) in bytes.iter().enumerate() {
+        if [4, 6, 8, 10].contains(&position) {
+            text.push('-');
+        }
+        text.push_str(&format!("{byte:02x}"));
+    }
+    text
+}
+
+/// The UUID made of the SMBIOS system UUID: its first three fields are stored in the other byte
+/// order. `None` for texts that are too short, no UUID, or known to stand in for a missing one.
+#[must_use]
+pub fn from_product_uuid(text: &str) -> Option<String> {
+    let uuid = usable(text)?;
+    let mut groups = uuid.split('-');
+    let mut swapped = String::with_capacity(36);
+    for _ in 0..3 {
+        let group = groups.next()?;
+        let pairs: Option<Vec<&str>> =
+            (0..group.len()).step_by(2).map(|at| group.get(at..at + 2)).rev().collect();
+        swapped.push_str(&pairs?.concat());
+        swapped.push('-');
+    }
+    swapped.push_str(groups.next()?);
+    swapped.push('-');
+    swapped.push_str(groups.next()?);
+    Some(swapped)
+}
+
+/// The UUID of the device tree's partition, unchanged but for letter case.
+#[must_use]
+pub fn from_partition_uuid(text: &str) -> Option<String> {
+    usable(text)
+}
+
+/// The UUID that `text` begins with, in lower case, unless it is known as garbage.
+fn usable(text: &str) -> Option<String> {
+    let uuid = text.get(..36)?.to_ascii_lowercase();
+    (is_uuid(&uuid) && !GARBAGE.contains(&uuid.as_str())).then_some(uuid)
+}
+
+/// What the sources of a host NQN say; `None` for a file that is missing or may not be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sources<'a> {
+    /// Text of [`MACHINE_ID_FILE`].
+    pub machine_id: Option<&'a str>,
+    /// Text of [`PRODUCT_UUID_FILE`].
+    pub product_uuid: Option<&'a str>,
+    /// Text of [`PARTITION_UUID_FILE`].
+    pub partition_uuid: Option<&'a str>,
+}
+
+/// The host's UUID from the first source that works, else `random`, a UUID of version 4.
+#[must_use]
+pub fn host_uuid(sources: &Sources<'_>, random: &str) -> String {
+    let machine = || sources.machine_id.and_then(from_machine_id);
+    let product = || sources.product_uuid.and_then(from_product_uuid);
+    let partition = || sources.partition_uuid.and_then(from_partition_uuid);
+    machine().or_else(product).or_else(partition).unwrap_or_else(|| random.to_owned())
+}
+
+/// The host ID for a host NQN: the UUID inside it, else `random`. Kernels since 6.5 tie both.
+#[must_use]
+pub fn host_id(nqn: Option<&str>, random: &str) -> String {
+    nqn.and_then(uuid_of_nqn).unwrap_or_else(|| random.to_owned())
 }

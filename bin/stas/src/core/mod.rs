@@ -9,6 +9,7 @@
 pub const DISC_NQN: &str = "nqn.2014-08.org.nvmexpress.discovery";
 
 pub mod cid;
+pub mod confedit;
 pub mod control;
 pub mod exclude;
 pub mod fabrics;
@@ -18,6 +19,7 @@ pub mod identity;
 pub mod iface;
 pub mod ip;
 pub mod matching;
+pub mod names;
 pub mod port;
 pub mod secret;
 pub mod settings;

@@ -15,6 +15,8 @@ pub enum Secret {
     File(String),
     /// A credential handed over by the service manager.
     Credential(String),
+    /// Something was configured that is no secret: nothing may be connected without one.
+    Invalid,
 }
 
 /// Why a text is no secret. Does not repeat the text.
@@ -61,8 +63,31 @@ impl Secret {
     pub fn expose(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
-            Self::File(_) | Self::Credential(_) => None,
+            Self::File(_) | Self::Credential(_) | Self::Invalid => None,
         }
+    }
+
+    /// Replaces a place by the secret kept there. `read` returns the text of the place.
+    ///
+    /// # Errors
+    /// Why there is no secret; afterwards this is [`Secret::Invalid`].
+    pub fn resolve(
+        &mut self,
+        read: &mut dyn FnMut(&Self) -> Result<String, String>,
+    ) -> Result<(), String> {
+        if !matches!(self, Self::File(_) | Self::Credential(_)) {
+            return Ok(());
+        }
+        let found = read(self).and_then(|text| {
+            let word = text.split_whitespace().next().unwrap_or_default().to_owned();
+            check(&word).map(|()| word).map_err(|error| error.to_string())
+        });
+        let (secret, result) = match found {
+            Ok(word) => (Self::Text(word), Ok(())),
+            Err(error) => (Self::Invalid, Err(error)),
+        };
+        *self = secret;
+        result
     }
 }
 

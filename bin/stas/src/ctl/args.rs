@@ -110,22 +110,23 @@ fn host_nqn(args: &mut Args, value: OsString) -> Result<(), String> {
 }
 
 fn output(args: &mut Args, value: OsString) -> Result<(), String> {
-    args.output = match value.to_str() {
-        Some("python") => Format::Python,
-        Some("json") => Format::Json,
-        Some("table") => Format::Table,
+    args.output = match value.into_string().as_deref() {
+        Ok("python") => Format::Python,
+        Ok("json") => Format::Json,
+        Ok("table") => Format::Table,
         _ => return Err("not one of python, json, table".into()),
     };
     Ok(())
 }
 
 fn count(args: &mut Args, value: OsString) -> Result<(), String> {
-    args.count = value.to_str().and_then(|text| text.parse().ok()).ok_or("not a number")?;
+    args.count =
+        value.into_string().ok().and_then(|text| text.parse().ok()).ok_or("not a number")?;
     Ok(())
 }
 
 fn timeout(args: &mut Args, value: OsString) -> Result<(), String> {
-    let seconds: Option<f64> = value.to_str().and_then(|text| text.parse().ok());
+    let seconds: Option<f64> = value.into_string().ok().and_then(|text| text.parse().ok());
     match seconds {
         Some(seconds) if (0.0..=SECONDS_MAX).contains(&seconds) => {
             args.timeout = Duration::from_secs_f64(seconds);

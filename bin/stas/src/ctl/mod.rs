@@ -1,7 +1,107 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What the client commands share: how they ask, and how they print.
+//! The commands for people and scripts: `stafctl`, `stacctl` and `stasadm`.
+//!
+//! Owns what the three share: the world they run in, their version, and their end. A command is a
+//! function of its words and its [`World`], so that tests run it without a process.
 
 pub mod args;
+pub mod client;
 pub mod json;
 pub mod python;
 pub mod table;
+#[cfg(test)]
+mod testing;
+pub mod transport;
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use plinth::err::{self, Failure};
+
+/// What a command sees of the world.
+pub struct World<'a> {
+    /// Looks up an environment variable.
+    pub env: &'a dyn Fn(&str) -> Option<OsString>,
+    /// The text of a file, or why there is none.
+    pub read: &'a dyn Fn(&str) -> Result<String, String>,
+    /// Standard output.
+    pub out: &'a mut dyn Write,
+    /// Is standard output a terminal?
+    pub terminal: bool,
+}
+
+impl World<'_> {
+    /// Writes `text` to standard output, whole.
+    ///
+    /// # Errors
+    /// What the write ended with; a closed pipe is for [`conclude`] to forgive.
+    pub fn print(&mut self, text: &str) -> Result<(), Failure> {
+        let written = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
+        written.map_err(|error| Failure::from(PrintError(error)))
+    }
+}
+
+#[derive(Debug)]
+struct PrintError(io::Error);
+
+impl fmt::Display for PrintError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("cannot write to standard output")
+    }
+}
+
+impl Error for PrintError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+/// A message that scripts know word for word: it is printed without the program's name before it.
+#[derive(Debug)]
+pub struct Verbatim(pub String);
+
+impl fmt::Display for Verbatim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for Verbatim {}
+
+/// What `--version` prints: the first line as the reference prints it.
+#[must_use]
+pub fn version() -> String {
+    format!("nvme-stas {}\n", env!("CARGO_PKG_VERSION"))
+}
+
+/// Runs a command in the real world, and ends it: the message on standard error, the exit status.
+pub fn main(
+    program: &str,
+    run: impl FnOnce(&mut dyn Iterator<Item = OsString>, &mut World<'_>) -> Result<u8, Failure>,
+) -> ExitCode {
+    let mut out = io::stdout();
+    let terminal = out.is_terminal();
+    let mut world = World {
+        env: &|name| std::env::var_os(name),
+        read: &|path| std::fs::read_to_string(path).map_err(|error| error.to_string()),
+        out: &mut out,
+        terminal,
+    };
+    let result = run(&mut std::env::args_os().skip(1), &mut world);
+    conclude(program, result)
+}
+
+/// The exit status of a command that ended so, after its message was printed.
+fn conclude(program: &str, result: Result<u8, Failure>) -> ExitCode {
+    match result {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) if failure.cause.is::<Verbatim>() => {
+            eprintln!("{failure}");
+            ExitCode::from(failure.exit)
+        }
+        Err(failure) => err::report(program, &failure),
+    }
+}

@@ -158,9 +158,13 @@ fn tally(list: &Value) -> String {
     if parts.is_empty() { "0".into() } else { format!("{} ({})", list.len(), parts.join(", ")) }
 }
 
-/// A controller's state in one word, from its detailed dictionary.
-fn state(controller: &Value) -> &'static str {
-    if is_connected(controller) {
+/// A controller's state in one word, from its detailed dictionary: what the kernel says of it, or
+/// what the daemon does about it. (Not every daemon passes the kernel's word on.)
+fn state(controller: &Value) -> &str {
+    let told = text(controller, "state");
+    if !told.is_empty() {
+        told
+    } else if is_connected(controller) {
         "connected"
     } else if controller.get("connect operation").is_some() {
         "connecting"
@@ -214,6 +218,17 @@ nvme?   fc         nn-0x1:pn-0x2  -        nqn.b      -            -
         assert!(lines[0].ends_with("ATTEMPTS  RETRY        MODEL  SERIAL      ORIGIN"), "{table}");
         assert!(lines[1].contains("connected ") && lines[1].contains(r"S\u{1b}[2J"), "{table}");
         assert!(lines[2].contains("connecting"), "{table}");
+    }
+
+    #[test]
+    fn the_kernels_word_for_the_state_goes_first() {
+        let list = json!([
+            { "state": "live", "connected": "True" },
+            { "state": "resetting", "connected": "True" },
+            { "state": "", "connected": "False" },
+            { "state": "live", "connected": "True" },
+        ]);
+        assert_eq!(tally(&list), "4 (2 live, 1 resetting, 1 waiting)");
     }
 
     #[test]

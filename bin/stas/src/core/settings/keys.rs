@@ -194,6 +194,30 @@ const fn key(
     Key { section, name, roles, value, default, help, set }
 }
 
+/// A key of older releases that still means something.
+#[derive(Clone, Copy, Debug)]
+pub struct Alias {
+    /// The section that it stands in.
+    pub section: &'static str,
+    /// The old name.
+    pub name: &'static str,
+    /// The section and name of what it means now; `None` when it has no effect any more.
+    pub now: Option<(&'static str, &'static str)>,
+}
+
+/// Keys of older releases: accepted with a warning, and only where the new key is absent.
+pub static ALIASES: &[Alias] = &[
+    Alias { section: CONTROLLERS, name: "blacklist", now: Some((CONTROLLERS, "exclude")) },
+    Alias {
+        section: GLOBAL,
+        name: "persistent-connections",
+        now: Some((DC, "persistent-connections")),
+    },
+    Alias { section: GLOBAL, name: "sticky-connections", now: Some((IOC, "disconnect-scope")) },
+    Alias { section: GLOBAL, name: "udev-rule", now: None },
+    Alias { section: GLOBAL, name: "duplicate-connect", now: None },
+];
+
 /// Every key, by section.
 pub static KEYS: &[Key] = &[
     key(
@@ -373,9 +397,9 @@ pub static KEYS: &[Key] = &[
         IOC,
         CONNECTOR,
         "honor-fabric-zoning",
-        [BOOLEAN, "true", "disconnect controllers whose log page entry vanished"],
+        ["true|false|yes|no", "true", "disconnect controllers whose log page entry vanished"],
         Set::Setting(|settings, text| {
-            settings.honor_zoning = values::boolean(text)?;
+            settings.honor_zoning = values::boolean(text).or_else(|_| values::yes_no(text))?;
             Ok(())
         }),
     ),

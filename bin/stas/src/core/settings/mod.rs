@@ -19,6 +19,7 @@ use super::exclude::Exclusion;
 use super::iface::Family;
 use super::secret::Secret;
 pub use controller::Configured;
+pub(super) use read::has_comment;
 pub use timing::Timing;
 
 /// Which daemon the settings are for.
@@ -221,6 +222,31 @@ impl Settings {
     #[must_use]
     pub fn parse(role: Role, files: &[(&str, &str)]) -> (Self, Vec<Diagnostic>) {
         read::settings(role, files)
+    }
+
+    /// Replaces every secret that is kept elsewhere by the secret itself. `read` returns the text of
+    /// the place; a controller whose secret cannot be read stays, but must not be connected.
+    pub fn resolve_secrets(
+        &mut self,
+        path: &str,
+        read: &mut dyn FnMut(&Secret) -> Result<String, String>,
+    ) -> Vec<Diagnostic> {
+        let mut out = Vec::new();
+        for entry in &mut self.controllers {
+            let parameters = &mut entry.overrides;
+            let secrets = [
+                ("dhchap-secret", parameters.dhchap_secret.as_mut()),
+                ("dhchap-ctrl-secret", parameters.dhchap_ctrl_secret.as_mut()),
+            ];
+            for (name, secret) in secrets {
+                if let Some(Err(error)) = secret.map(|secret| secret.resolve(read)) {
+                    parameters.unusable = Some(name);
+                    let text = format!("{name}: {error}; it will not be connected");
+                    out.push(Diagnostic::new(log::Level::Error, path, Some(entry.line), text));
+                }
+            }
+        }
+        out
     }
 }
 

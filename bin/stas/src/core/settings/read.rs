@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Merges the files of a daemon and applies the table of keys to what they assign.
 //!
-//! Owns the order in which assignments count and the complaints about what is unknown.
+//! Owns the order in which assignments count and the complaints about what is unknown or doubtful.
+//! Of several assignments the last counts, except for lists, where all count up to a `!reset`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use log::Level;
 use plinth::config::ini::{Entry, Ini};
 
-use super::keys::{self, KEYS, Key, Set};
-use super::{Diagnostic, Role, Settings, controller};
+use super::keys::{self, ALIASES, Alias, KEYS, Key, Set};
+use super::{Configured, Diagnostic, Role, Settings, Timing, controller};
 use crate::core::tid::{Tid, TidDefaults};
 
 /// The value that empties a list.
@@ -28,6 +29,7 @@ pub(super) fn settings(role: Role, files: &[(&str, &str)]) -> (Settings, Vec<Dia
         reader.file(path, text, &mut assigned);
     }
     reader.apply(&assigned);
+    reader.timing(&assigned);
     (reader.settings, reader.out)
 }
 
@@ -47,6 +49,14 @@ impl Reader {
             || KEYS.iter().any(|key| key.section == section && key.roles.contains(&self.role))
     }
 
+    fn knows_key(&self, section: &str, name: &str) -> bool {
+        if section == keys::DEBUG {
+            return Timing::KEYS.contains(&name);
+        }
+        KEYS.iter()
+            .any(|key| key.section == section && key.name == name && key.roles.contains(&self.role))
+    }
+
     /// Collects the assignments of one file that mean something, and reports the others.
     fn file(&mut self, path: &str, text: &str, assigned: &mut Vec<Assigned>) {
         let ini = match Ini::parse(text) {
@@ -58,10 +68,22 @@ impl Reader {
             }
         };
         self.unknown_sections(path, &ini);
+        let mut unknown: BTreeMap<String, (u32, Vec<String>)> = BTreeMap::new();
         for entry in ini.entries {
-            if self.knows_section(&entry.section) {
-                assigned.push(Assigned { path: path.to_owned(), entry });
+            let (section, key) = (entry.section.as_str(), entry.key.as_str());
+            if !self.knows_section(section) {
+                continue;
             }
+            if self.knows_key(section, key) || alias(section, key).is_some() {
+                assigned.push(Assigned { path: path.to_owned(), entry });
+            } else {
+                let place = unknown.entry(entry.section).or_insert((entry.line, Vec::new()));
+                place.1.push(entry.key.escape_debug().to_string());
+            }
+        }
+        for (section, (line, names)) in unknown {
+            let text = format!("[{section}] unknown keys, ignored: {}", names.join(", "));
+            self.out.push(Diagnostic::new(Level::Error, path, Some(line), text));
         }
     }
 
@@ -81,38 +103,79 @@ impl Reader {
     }
 
     fn apply(&mut self, assigned: &[Assigned]) {
+        for old in ALIASES {
+            self.report_alias(old, assigned);
+        }
         let role = self.role;
         for key in KEYS.iter().filter(|key| key.roles.contains(&role)) {
-            let of_key: Vec<&Assigned> = assigned
-                .iter()
-                .filter(|at| at.entry.section == key.section && at.entry.key == key.name)
-                .collect();
+            let at = |section: &str, name: &str| -> Vec<&Assigned> {
+                let here = |at: &&Assigned| at.entry.section == section && at.entry.key == name;
+                assigned.iter().filter(here).collect()
+            };
             match key.set {
-                Set::Controller => self.controllers(&of_key),
-                Set::Exclude => self.exclusions(&of_key),
-                Set::Parameter(_) | Set::Setting(_) => self.scalar(key, of_key.last().copied()),
+                Set::Controller => self.controllers(&at(key.section, key.name)),
+                Set::Exclude => {
+                    let is_entry = |at: &&Assigned| {
+                        let names = [key.name, "blacklist"];
+                        at.entry.section == key.section && names.contains(&at.entry.key.as_str())
+                    };
+                    self.exclusions(&assigned.iter().filter(is_entry).collect::<Vec<_>>());
+                }
+                Set::Parameter(_) | Set::Setting(_) => {
+                    let last = at(key.section, key.name).last().copied();
+                    let last = last.or_else(|| {
+                        let now = Some((key.section, key.name));
+                        let old = ALIASES.iter().find(|alias| alias.now == now)?;
+                        at(old.section, old.name).last().copied()
+                    });
+                    self.scalar(key, last);
+                }
             }
         }
     }
 
+    /// Warns of an old key, once.
+    fn report_alias(&mut self, old: &Alias, assigned: &[Assigned]) {
+        let is_old = |at: &&Assigned| at.entry.section == old.section && at.entry.key == old.name;
+        let Some(at) = assigned.iter().find(is_old) else { return };
+        let effect = match old.now {
+            Some((section, name)) if self.knows_key(section, name) => {
+                format!("is deprecated, use [{section}] {name}")
+            }
+            _ => "has no effect".to_owned(),
+        };
+        self.complain(at, at.entry.line, format!("[{}] {} {effect}", old.section, old.name));
+    }
+
     fn scalar(&mut self, key: &Key, last: Option<&Assigned>) {
         let Some(at) = last else { return };
-        let value = at.entry.value.as_deref().unwrap_or_default();
+        let given = at.entry.value.as_deref();
+        let value = match (at.entry.key.as_str(), given) {
+            ("sticky-connections", given) => match sticky(given) {
+                Some(scope) => scope,
+                None => return,
+            },
+            (_, given) => given.unwrap_or_default(),
+        };
         let result = match key.set {
             Set::Parameter(set) => set(&mut self.settings.parameters, value),
             Set::Setting(set) => set(&mut self.settings, value),
             Set::Controller | Set::Exclude => Ok(()),
         };
         if let Err(error) = result {
-            let (section, name) = (key.section, key.name);
-            let value = value.escape_debug();
-            let text = format!("[{section}] {name}: invalid value '{value}': {error}");
+            let (section, name) = (&at.entry.section, &at.entry.key);
+            let shown = value.escape_debug();
+            let mut text = format!("[{section}] {name}: invalid value '{shown}': {error}");
+            if has_comment(value) {
+                text.push_str("; a comment after a value belongs to the value");
+            }
             self.complain(at, at.entry.line, text);
         }
     }
 
     fn controllers(&mut self, entries: &[&Assigned]) {
         for at in entries {
+            self.check_comment(at);
             for (line, text) in at.entry.lines() {
                 if text == RESET {
                     self.settings.controllers.clear();
@@ -120,22 +183,40 @@ impl Reader {
                 }
                 let (entry, complaints) = controller::parse(text, line);
                 for complaint in complaints {
-                    self.complain(at, line, complaint);
+                    self.complain(at, line, format!("controller: {complaint}"));
                 }
-                let tid = |entry: &controller::Configured| {
-                    Tid::new(&entry.wanted(self.role), &TidDefaults::default())
-                };
-                if self.settings.controllers.iter().any(|known| tid(known) == tid(&entry)) {
-                    self.complain(at, line, "controller is configured already".to_owned());
-                    continue;
+                if let Some(field) = entry.missing(self.role) {
+                    let text = format!("controller: no {field} given, it will not be connected");
+                    self.complain(at, line, text);
                 }
-                self.settings.controllers.push(entry);
+                match self.earlier(&entry) {
+                    Some(first) => {
+                        let text = format!("controller: the same as in line {first}, ignored");
+                        self.complain(at, line, text);
+                    }
+                    None => self.settings.controllers.push(entry),
+                }
             }
         }
     }
 
+    /// The line of the entry that configures the same controller already.
+    fn earlier(&self, entry: &Configured) -> Option<u32> {
+        let defaults = TidDefaults { host_nqn: "", ignore_iface: self.settings.ignore_iface };
+        let tid = |entry: &Configured| Tid::new(&entry.wanted(self.role), &defaults);
+        let known = &self.settings.controllers;
+        let wanted = tid(entry);
+        known.iter().find(|known| tid(known) == wanted).map(|known| known.line)
+    }
+
     fn exclusions(&mut self, entries: &[&Assigned]) {
         for at in entries {
+            self.check_comment(at);
+            let value = at.entry.value.as_deref().unwrap_or_default();
+            if value.is_empty() {
+                let text = "exclude: no field to compare, ignored".to_owned();
+                self.complain(at, at.entry.line, text);
+            }
             for (line, text) in at.entry.lines() {
                 if text == RESET {
                     self.settings.excludes.clear();
@@ -144,9 +225,44 @@ impl Reader {
                 let (exclusion, complaints) = controller::parse_exclusion(text, line);
                 self.settings.excludes.extend(exclusion);
                 for complaint in complaints {
-                    self.complain(at, line, complaint);
+                    self.complain(at, line, format!("exclude: {complaint}"));
                 }
             }
         }
     }
+
+    /// Semicolons separate fields here, so only the other sign is suspicious.
+    fn check_comment(&mut self, at: &Assigned) {
+        for (line, text) in at.entry.lines() {
+            if text.contains(" #") || text.contains("\t#") {
+                let name = &at.entry.key;
+                let text = format!("{name}: a comment after a value belongs to the value");
+                self.complain(at, line, text);
+            }
+        }
+    }
+
+    fn timing(&mut self, assigned: &[Assigned]) {
+        for at in assigned.iter().filter(|at| at.entry.section == keys::DEBUG) {
+            let value = at.entry.value.as_deref().unwrap_or_default();
+            if let Err(error) = self.settings.timing.set(&at.entry.key, value) {
+                let text = format!("[Debug] {}: {error}", at.entry.key);
+                self.complain(at, at.entry.line, text);
+            }
+        }
+    }
+}
+
+fn alias(section: &str, name: &str) -> Option<&'static Alias> {
+    ALIASES.iter().find(|alias| alias.section == section && alias.name == name)
+}
+
+/// What the old switch means as a scope; nothing unless it was on.
+fn sticky(value: Option<&str>) -> Option<&'static str> {
+    value.filter(|value| value.eq_ignore_ascii_case("enabled")).map(|_| "no-disconnect")
+}
+
+/// Whether a value looks as if a comment followed it.
+pub(crate) fn has_comment(value: &str) -> bool {
+    [" #", "\t#", " ;", "\t;"].iter().any(|start| value.contains(start))
 }

@@ -14,6 +14,11 @@ pub(super) fn switch(text: &str) -> Result<bool, String> {
     either(text, "enabled", "disabled")
 }
 
+/// `yes` or `no`, in any letter case.
+pub(super) fn yes_no(text: &str) -> Result<bool, String> {
+    either(text, "yes", "no")
+}
+
 fn either(text: &str, yes: &str, no: &str) -> Result<bool, String> {
     if text.eq_ignore_ascii_case(yes) {
         Ok(true)

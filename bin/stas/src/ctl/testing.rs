@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! For tests: a daemon that answers as it is told, on a control socket of its own.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::{self, JoinHandle};
+
+use serde_json::Value;
+
+use crate::core::control::{self, Call, Request};
+
+/// A directory of its own for every test, removed at the end.
+pub(crate) struct Place(pub(crate) PathBuf);
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("stas-ctl-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir_all(&path).expect("a fresh directory");
+        Self(path)
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.0.join("ctl.sock")
+    }
+
+    /// A daemon that takes one connection and does with it what `serve` does.
+    pub(crate) fn daemon<T: Send + 'static>(
+        &self,
+        serve: impl FnOnce(BufReader<UnixStream>, UnixStream) -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        let listener = UnixListener::bind(self.socket()).expect("a socket");
+        thread::spawn(move || {
+            let (stream, _) = listener.accept().expect("a client");
+            serve(BufReader::new(stream.try_clone().expect("a second handle")), stream)
+        })
+    }
+
+    /// A daemon that answers each call of one client; at the end, the calls in their order.
+    pub(crate) fn answering(
+        &self,
+        mut answer: impl FnMut(&Call) -> Result<Value, (&'static str, &'static str)> + Send + 'static,
+    ) -> JoinHandle<Vec<Call>> {
+        self.daemon(move |mut from, mut to| {
+            let mut calls = Vec::new();
+            while let Some(Request { id, call }) = next_request(&mut from) {
+                let line = match answer(&call) {
+                    Ok(value) => control::reply(id, &value),
+                    Err((name, text)) => control::reply_error(id, name, text),
+                };
+                to.write_all(line.as_bytes()).expect("sent");
+                calls.push(call);
+            }
+            calls
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // A directory left behind is no failure of the test.
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+/// The next request; `None` when the client hung up.
+fn next_request(from: &mut BufReader<UnixStream>) -> Option<Request> {
+    let mut line = String::new();
+    from.read_line(&mut line).expect("a line");
+    let line = line.strip_suffix('\n')?;
+    Some(Request::decode(line.as_bytes()).expect("a request"))
+}
+
+/// The next request, of a client that has one more.
+pub(crate) fn request(from: &mut BufReader<UnixStream>) -> Request {
+    next_request(from).expect("one more request")
+}

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Loads a daemon's configuration: its own file, drop-ins, `sys.conf`, and what the kernel offers.
+//!
+//! Owns paths and reading; what the texts mean is decided in the core. A file that does not exist is
+//! no error, with two exceptions that `sys.conf` stands for: without host NQN and host ID nothing
+//! can be connected.
+
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use plinth::file::Root;
+
+use crate::core::fabrics::Support;
+use crate::core::identity::{Identity, IdentityError};
+use crate::core::port::Configuration;
+use crate::core::settings::{Diagnostic, Role, Settings};
+
+/// Where the host's names are configured.
+pub const SYS_CONF: &str = "/etc/stas/sys.conf";
+/// The device that makes controllers, and tells what it understands.
+pub const FABRICS: &str = "/dev/nvme-fabrics";
+/// Drop-ins of one file that are read.
+pub const DROP_INS_MAX: usize = 256;
+
+/// Where a daemon's configuration comes from.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Which daemon.
+    pub role: Role,
+    /// Its file; drop-ins are in the directory of the same name with `.d`.
+    pub file: PathBuf,
+    /// Under which all paths are looked up.
+    pub root: Root,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The daemon's settings.
+    pub settings: Settings,
+    /// The host's names, or why there are none.
+    pub identity: Result<Identity, IdentityError>,
+    /// What to tell the administrator, in the order of the files.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Loaded {
+    /// Whether a file as a whole could not be used.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.identity.is_err() || self.diagnostics.iter().any(|diagnostic| diagnostic.fatal)
+    }
+
+    /// The value for the core, once there is an identity.
+    ///
+    /// # Errors
+    /// The host has no names.
+    pub fn configuration(self, support: Support) -> Result<Configuration, IdentityError> {
+        Ok(Configuration { settings: self.settings, identity: self.identity?, support })
+    }
+}
+
+impl Source {
+    /// Reads everything anew.
+    #[must_use]
+    pub fn load(&self) -> Loaded {
+        let mut diagnostics = Vec::new();
+        let mut texts = Vec::new();
+        for path in self.files() {
+            match self.root.read_text(&path) {
+                Ok(text) => texts.push((path, text)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    diagnostics.push(Diagnostic::unreadable(&path, None, &error.to_string()));
+                }
+            }
+        }
+        let texts: Vec<_> =
+            texts.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+        let (settings, more) = Settings::parse(self.role, &texts);
+        diagnostics.extend(more);
+        let identity = self.identity(&mut diagnostics);
+        Loaded { settings, identity, diagnostics }
+    }
+
+    fn identity(&self, diagnostics: &mut Vec<Diagnostic>) -> Result<Identity, IdentityError> {
+        let text = match self.root.read_text(SYS_CONF) {
+            Ok(text) => Some(text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                diagnostics.push(Diagnostic::unreadable(SYS_CONF, None, &error.to_string()));
+                None
+            }
+        };
+        let mut reader =
+            |path: &str| self.root.read_text(path).map_err(|error| format!("{path}: {error}"));
+        let (identity, more) = Identity::load(SYS_CONF, text.as_deref(), &mut reader)?;
+        diagnostics.extend(more);
+        Ok(identity)
+    }
+
+    /// The main file, then its drop-ins in lexical order.
+    fn files(&self) -> Vec<String> {
+        let main = self.file.to_string_lossy().into_owned();
+        let directory = format!("{main}.d");
+        let mut names = self.root.list(&directory).unwrap_or_default();
+        names.retain(|name| name.ends_with(".conf") && !name.starts_with('.'));
+        names.sort_unstable();
+        names.truncate(DROP_INS_MAX);
+        let drop_ins = names.into_iter().map(|name| format!("{directory}/{name}"));
+        std::iter::once(main).chain(drop_ins).collect()
+    }
+}
+
+/// What the kernel understands: asked from the device, else guessed from the kernel's release. The
+/// text is a complaint for the log.
+#[must_use]
+pub fn support(root: &Root) -> (Support, Option<String>) {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut listing = [0; 4096];
+    let read = std::fs::File::open(root.join(FABRICS)).and_then(|mut file| file.read(&mut listing));
+    let error = match read {
+        Ok(len) if len > 0 => {
+            let text = String::from_utf8_lossy(listing.get(..len).unwrap_or_default());
+            return (Support::from_listing(&text), None);
+        }
+        Ok(_) => "it is empty".to_owned(),
+        // Kernels before 5.17 do not know how to tell.
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) => {
+            return (Support::from_kernel_version(&release), None);
+        }
+        Err(error) => error.to_string(),
+    };
+    let complaint = format!("Cannot read the supported options from {FABRICS}: {error}");
+    (Support::from_kernel_version(&release), Some(complaint))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    struct Tree(PathBuf);
+
+    impl Tree {
+        fn new(name: &str, files: &[(&str, &[u8])]) -> Self {
+            let path = std::env::temp_dir().join(format!("stas-{name}-{}", std::process::id()));
+            for (file, content) in files {
+                let file = path.join(file);
+                fs::create_dir_all(file.parent().unwrap()).unwrap();
+                fs::write(file, content).unwrap();
+            }
+            fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+
+        fn load(&self) -> Loaded {
+            Source {
+                role: Role::Finder,
+                file: "/etc/stas/stafd.conf".into(),
+                root: Root::at(&self.0),
+            }
+            .load()
+        }
+    }
+
+    impl Drop for Tree {
+        fn drop(&mut self) {
+            drop(fs::remove_dir_all(&self.0));
+        }
+    }
+
+    const NQN: (&str, &[u8]) = ("etc/nvme/hostnqn", b"nqn.2014-08.org.example:host\n");
+    const ID: (&str, &[u8]) = ("etc/nvme/hostid", b"46ba5037-7ce5-41fa-9452-48477bf00080\n");
+
+    #[test]
+    fn without_a_file_the_defaults_apply() {
+        let loaded = Tree::new("defaults", &[NQN, ID]).load();
+        assert!(!loaded.is_damaged());
+        assert_eq!(loaded.settings, Settings::new(Role::Finder));
+        assert_eq!(loaded.identity.unwrap().nqn, "nqn.2014-08.org.example:host");
+    }
+
+    #[test]
+    fn drop_ins_come_after_the_file_in_lexical_order() {
+        let tree = Tree::new(
+            "dropins",
+            &[
+                NQN,
+                ID,
+                ("etc/stas/stafd.conf", b"[Global]\ntron=true\nkato=10\n"),
+                ("etc/stas/stafd.conf.d/20-b.conf", b"[Global]\nkato=30\n"),
+                ("etc/stas/stafd.conf.d/10-a.conf", b"[Global]\nkato=20\n"),
+                ("etc/stas/stafd.conf.d/30-c.conf~", b"[Global]\nkato=40\n"),
+            ],
+        );
+        let loaded = tree.load();
+        assert!(loaded.settings.tron);
+        assert_eq!(loaded.settings.parameters.kato, Some(30));
+    }
+
+    #[test]
+    fn a_host_without_names_is_damaged() {
+        let loaded = Tree::new("nameless", &[ID]).load();
+        assert!(loaded.is_damaged());
+        let error = loaded.configuration(Support::default()).unwrap_err().to_string();
+        assert!(error.starts_with("Error reading mandatory Host NQN (see stasadm --help): "));
+        assert!(error.contains("/etc/nvme/hostnqn"), "{error}");
+    }
+
+    #[test]
+    fn undecodable_bytes_damage_a_file_and_not_the_process() {
+        let tree = Tree::new("bytes", &[NQN, ID, ("etc/stas/stafd.conf", b"[Global]\n\xff\n")]);
+        let loaded = tree.load();
+        assert!(loaded.is_damaged());
+        assert_eq!(loaded.settings, Settings::new(Role::Finder));
+        assert_eq!(loaded.diagnostics[0].path, "/etc/stas/stafd.conf");
+    }
+}

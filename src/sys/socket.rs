@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Socket options that rustix does not offer.
+#![allow(unsafe_code, reason = "rustix has no SO_BINDTODEVICE")]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use rustix::io::Errno;
+
+/// Binds a socket to the network interface `name` (`SO_BINDTODEVICE`, socket(7)).
+///
+/// # Errors
+/// `ENODEV` when there is no such interface, also when `name` could be none; `EPERM` without the
+/// right to.
+pub fn bind_to_device(socket: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    // An empty name would undo a binding, and a longer one would be cut.
+    if name.is_empty() || name.len() >= libc::IFNAMSIZ || name.contains('\0') {
+        return Err(Errno::NODEV.into());
+    }
+    let len = libc::socklen_t::try_from(name.len()).map_err(|_| Errno::NODEV)?;
+    // SAFETY: the pointer and the length describe `name`, which the call only reads.
+    let code = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_BINDTODEVICE,
+            name.as_ptr().cast(),
+            len,
+        )
+    };
+    if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_interface_is_refused() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for name in ["", "no-such-iface", "an-interface-name-that-is-too-long", "l\0"] {
+            let error = bind_to_device(socket.as_fd(), name).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(Errno::NODEV.raw_os_error()), "{name:?}");
+        }
+        bind_to_device(socket.as_fd(), "lo").unwrap();
+    }
+}
