@@ -41,6 +41,10 @@ pub struct Configuration {
     pub identity: Identity,
     /// What the kernel's `/dev/nvme-fabrics` understands.
     pub support: Support,
+    /// The command line asks for tracing.
+    pub tron: bool,
+    /// Where the state file is kept; shown to users only.
+    pub state_file: String,
 }
 
 /// A look at the kernel: its NVMe controllers and its network interfaces, at one moment.
