@@ -260,7 +260,9 @@ fn common<R: Describe>(
             let dict = found.map(|controller| info(controller, now, base)).unwrap_or_default();
             Reply::Json(json!(dict).to_string())
         }
-        Request::ListControllers { detailed: false } => Reply::Dicts(fleet.iter().map(brief).collect()),
+        Request::ListControllers { detailed: false } => {
+            Reply::Dicts(fleet.iter().map(brief).collect())
+        }
         Request::ListControllers { detailed: true } => {
             Reply::Dicts(fleet.iter().map(|c| details(c, now, base, sysfs)).collect())
         }
@@ -270,7 +272,9 @@ fn common<R: Describe>(
             Reply::Unit
         }
         Request::GetLogLevel => Reply::Text(log_level(base).to_owned()),
-        Request::ProcessInfo => Reply::Json(Value::Object(process_info(now, base, fleet)).to_string()),
+        Request::ProcessInfo => {
+            Reply::Json(Value::Object(process_info(now, base, fleet)).to_string())
+        }
         Request::GetLogPages(_) | Request::GetAllLogPages { .. } => Reply::Unsupported,
     }
 }
@@ -335,7 +339,7 @@ impl Finder {
             .map(|c| {
                 let dict = if detailed { details(c, now, &self.base, sysfs) } else { brief(c) };
                 let dict = dict.into_iter().map(|(key, value)| (key, Value::String(value)));
-                report::encode(dict.collect(), c.role.validity, &c.role.page.entries)
+                report::encode(&dict.collect(), c.role.validity, &c.role.page.entries)
             })
             .collect();
         Reply::Json(Value::Array(list).to_string())

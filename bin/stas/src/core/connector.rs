@@ -415,7 +415,12 @@ impl Connector {
         let mut wanted: BTreeMap<Tid, Wanted> = BTreeMap::new();
         for (tid, overrides) in self.base.configured(connected, out) {
             let origin = Origin::Configured;
-            wanted.entry(tid).or_insert(Wanted { overrides, origin, entry: None, reporters: Vec::new() });
+            wanted.entry(tid).or_insert(Wanted {
+                overrides,
+                origin,
+                entry: None,
+                reporters: Vec::new(),
+            });
         }
         let foreign_transport = self.base.config.settings.skip_foreign_transport;
         for source in self.stafd.list.as_deref().unwrap_or_default() {
@@ -443,7 +448,6 @@ impl Connector {
                 }
             }
         }
-        let mut wanted = wanted;
         wanted.retain(|tid, _| self.base.accepts(tid, out));
         wanted
     }
@@ -466,9 +470,8 @@ impl Connector {
         let silent = |source: &Source| {
             source.validity == Validity::Nothing && !self.stafd.pages.contains_key(&source.key())
         };
-        let concerned = |source: &Source| {
-            role.reporters.is_empty() || role.reporters.contains(&source.key())
-        };
+        let concerned =
+            |source: &Source| role.reporters.is_empty() || role.reporters.contains(&source.key());
         !list.iter().any(|source| silent(source) && concerned(source))
     }
 

@@ -51,9 +51,15 @@ impl fmt::Display for FetchError {
             Self::Command(AdminError::Status(status)) => {
                 write!(f, "the controller refused Get Log Page with NVMe status {status:#06x}")
             }
-            Self::Command(AdminError::Errno(errno)) => write!(f, "Get Log Page failed with errno {errno}"),
-            Self::KeepsChanging => write!(f, "the log page changed during every attempt to read it"),
-            Self::Inconsistent => write!(f, "the log page changed its length but not its generation"),
+            Self::Command(AdminError::Errno(errno)) => {
+                write!(f, "Get Log Page failed with errno {errno}")
+            }
+            Self::KeepsChanging => {
+                write!(f, "the log page changed during every attempt to read it")
+            }
+            Self::Inconsistent => {
+                write!(f, "the log page changed its length but not its generation")
+            }
             Self::Short => write!(f, "the controller sent less of the log page than asked for"),
             Self::TooLarge(count) => {
                 write!(f, "the log page claims {count} entries, more than {RECORDS_MAX}")
@@ -149,7 +155,9 @@ impl Fetch {
     }
 
     fn entries(&mut self, bytes: &[u8]) -> Result<Step, FetchError> {
-        let AdminCommand::GetLog { len, .. } = self.entries_command() else { return Err(FetchError::Short) };
+        let AdminCommand::GetLog { len, .. } = self.entries_command() else {
+            return Err(FetchError::Short);
+        };
         let wanted = usize::try_from(len).unwrap_or(usize::MAX);
         for raw in bytes.get(..wanted).ok_or(FetchError::Short)?.chunks_exact(ENTRY_LEN) {
             self.count += 1;
@@ -195,7 +203,13 @@ impl Fetch {
     }
 
     const fn header_command(&self) -> AdminCommand {
-        AdminCommand::GetLog { lid: LID_DISCOVERY, lsp: self.lsp, rae: false, offset: 0, len: HEADER_LEN }
+        AdminCommand::GetLog {
+            lid: LID_DISCOVERY,
+            lsp: self.lsp,
+            rae: false,
+            offset: 0,
+            len: HEADER_LEN,
+        }
     }
 
     fn entries_command(&self) -> AdminCommand {

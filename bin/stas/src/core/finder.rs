@@ -18,9 +18,7 @@ use super::fetch::{Fetch, LID_DISCOVERY, Step};
 use super::fleet::{Env, Fleet, News};
 use super::lkc::{Known, State as Saved};
 use super::logpage::Page;
-use super::port::{
-    Action, AdminError, Configuration, DeviceEvent, Input, Notice, OpId,
-};
+use super::port::{Action, AdminError, Configuration, DeviceEvent, Input, Notice, OpId};
 use super::report::Validity;
 use super::settings::{Parameters, Role};
 use super::tid::{Fields, Tid};
@@ -120,7 +118,9 @@ impl Finder {
             Input::ProbeDone { op, result } => self.fleet.probe_done(&mut env, op, result),
             Input::ConnectDone { op, result } => self.fleet.connect_done(&mut env, op, result),
             Input::DeleteDone { op, result } => self.fleet.delete_done(&mut env, op, result),
-            Input::AdminDone { op, result } => self.admin_done(now, op, result, out),
+            Input::AdminDone { op, result } => {
+                self.admin_done(now, op, result.as_deref().map_err(|error| *error), out);
+            }
             Input::Resolved { op, result } => self.base.resolved(now, op, result, out),
             Input::Announced(fields) => self.announced(now, fields, out),
         }
@@ -152,7 +152,8 @@ impl Finder {
             return;
         }
         self.expire(now, out);
-        if self.base.round.is_some_and(|round| !self.base.hosts.is_pending() || now >= round.until) {
+        if self.base.round.is_some_and(|round| !self.base.hosts.is_pending() || now >= round.until)
+        {
             self.reconcile(now, out);
             self.base.end_round(now);
         }
@@ -221,7 +222,8 @@ impl Finder {
                     return;
                 };
                 let first = self.fleet.get_mut(&owner).is_some_and(|controller| {
-                    std::mem::take(&mut controller.role.first_event_due) && controller.live().is_some()
+                    std::mem::take(&mut controller.role.first_event_due)
+                        && controller.live().is_some()
                 });
                 // The event of a first connect tells nothing new.
                 if !first {
@@ -272,7 +274,7 @@ impl Finder {
         &mut self,
         now: Time,
         op: OpId,
-        result: Result<Vec<u8>, AdminError>,
+        result: Result<&[u8], AdminError>,
         out: &mut Vec<Action>,
     ) {
         let next = self.fleet.new_op();
@@ -285,7 +287,7 @@ impl Finder {
         let (tid, name) = (controller.tid.clone(), controller.device_name().to_owned());
         let device = controller.owned().cloned();
         let Some((_, mut fetch)) = controller.role.fetch.take() else { return };
-        let step = fetch.answer(now, result.as_deref().map_err(|error| *error));
+        let step = fetch.answer(now, result);
         match (step, device) {
             (Step::Send(command), Some(device)) => {
                 controller.role.fetch = Some((next, fetch));
@@ -386,7 +388,10 @@ impl Finder {
             (role.overdue, role.reported) = (false, false);
             return;
         }
-        if role.overdue || role.unresponsive.is_running() || std::mem::replace(&mut role.reported, true) {
+        if role.overdue
+            || role.unresponsive.is_running()
+            || std::mem::replace(&mut role.reported, true)
+        {
             return;
         }
         let text = match (patience, date) {

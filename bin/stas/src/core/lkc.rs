@@ -94,13 +94,15 @@ impl State {
     /// # Errors
     /// One sentence that says what is wrong; the caller starts empty.
     pub fn decode(text: &str) -> Result<Self, String> {
-        let value: Value = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
+        let value: Value =
+            serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
         match value.get("version").and_then(Value::as_u64) {
             Some(VERSION) => {}
             Some(other) => return Err(format!("version {other} is not understood")),
             None => return Err("no version".to_owned()),
         }
-        let list = |key: &str| value.get(key).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let list =
+            |key: &str| value.get(key).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         let maps = |key: &str| list(key).iter().filter_map(Value::as_object);
         Ok(Self {
             controllers: maps("controllers").map(known).collect(),

@@ -19,8 +19,10 @@ pub const HEADER_LEN: u32 = 20;
 /// EFLAGS bit 2: the discovery controller has no connection to the centralized one.
 const EFLAGS_NCC: u16 = 1 << 2;
 
-const TRTYPES: &[(u8, &str)] = &[(0, "unspecified"), (1, "rdma"), (2, "fc"), (3, "tcp"), (254, "loop")];
-const ADRFAMS: &[(u8, &str)] = &[(0, "pci"), (1, "ipv4"), (2, "ipv6"), (3, "infiniband"), (4, "fc")];
+const TRTYPES: &[(u8, &str)] =
+    &[(0, "unspecified"), (1, "rdma"), (2, "fc"), (3, "tcp"), (254, "loop")];
+const ADRFAMS: &[(u8, &str)] =
+    &[(0, "pci"), (1, "ipv4"), (2, "ipv6"), (3, "infiniband"), (4, "fc")];
 const SUBTYPES: &[(u8, &str)] = &[(1, "referral"), (2, "nvme"), (3, "discovery")];
 const TREQS: &[(u8, &str)] =
     &[(0, "not specified"), (1, "required"), (2, "not required"), (4, "disable sqflow")];
@@ -187,7 +189,8 @@ impl Entry {
     /// empty, unknown ones are ignored, values that are not text are not understood.
     #[must_use]
     pub fn from_dictionary(dictionary: &serde_json::Map<String, serde_json::Value>) -> Self {
-        let text = |key: &str| dictionary.get(key).and_then(|value| value.as_str()).unwrap_or("").trim();
+        let text =
+            |key: &str| dictionary.get(key).and_then(|value| value.as_str()).unwrap_or("").trim();
         let number = |key: &str| text(key).parse::<u16>().unwrap_or(0);
         Self {
             trtype: code_of(TRTYPES, text("trtype")),
@@ -257,7 +260,13 @@ pub(super) mod tests {
     use proptest::prelude::*;
 
     /// An entry as a controller would send it: blanks behind address and port, NULs behind the NQN.
-    pub(crate) fn raw(trtype: u8, subtype: u8, traddr: &str, trsvcid: &str, subnqn: &str) -> Vec<u8> {
+    pub(crate) fn raw(
+        trtype: u8,
+        subtype: u8,
+        traddr: &str,
+        trsvcid: &str,
+        subnqn: &str,
+    ) -> Vec<u8> {
         let mut bytes = vec![0; ENTRY_LEN];
         bytes[0] = trtype;
         bytes[1] = 1;
@@ -278,7 +287,10 @@ pub(super) mod tests {
     #[test]
     fn text_fields_lose_padding_and_may_fill_their_field() {
         let entry = entry(3, "10.0.0.1   ");
-        assert_eq!((&*entry.traddr, &*entry.trsvcid, &*entry.subnqn), ("10.0.0.1", "4420", "nqn.a"));
+        assert_eq!(
+            (&*entry.traddr, &*entry.trsvcid, &*entry.subnqn),
+            ("10.0.0.1", "4420", "nqn.a")
+        );
         let full = "8".repeat(32);
         let full_field = Entry::decode(&raw(3, 2, "10.0.0.1", &full, "nqn.a")).unwrap();
         assert_eq!(&*full_field.trsvcid, full);
@@ -353,7 +365,7 @@ pub(super) mod tests {
         fn decoding_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..1100)) {
             let decoded = Entry::decode(&bytes);
             prop_assert_eq!(decoded.is_some(), bytes.len() >= ENTRY_LEN);
-            Header::decode(&bytes);
+            prop_assert_eq!(Header::decode(&bytes).is_some(), bytes.len() >= 18);
         }
 
         #[test]

@@ -8,20 +8,37 @@
 /// "well-known Discovery Service NQN").
 pub const DISC_NQN: &str = "nqn.2014-08.org.nvmexpress.discovery";
 
+pub mod api;
+mod base;
+pub mod candidate;
 pub mod cid;
 pub mod confedit;
+pub mod connector;
 pub mod control;
+pub mod controller;
+pub mod dc;
 pub mod exclude;
 pub mod fabrics;
+pub mod fetch;
 pub mod filter;
+pub mod finder;
+pub mod fleet;
 pub mod hostid;
+pub mod hosts;
 pub mod identity;
 pub mod iface;
+pub mod ioc;
 pub mod ip;
+pub mod lkc;
+pub mod logpage;
 pub mod matching;
 pub mod names;
 pub mod port;
+pub mod portal;
+pub mod python;
+pub mod report;
 pub mod secret;
 pub mod settings;
 pub mod tid;
+pub mod timer;
 pub mod timespan;

@@ -63,11 +63,7 @@ impl Source {
 
 /// Writes one discovery controller the way stacd reads it. `controller` is its dictionary.
 #[must_use]
-pub fn encode(
-    controller: Map<String, Value>,
-    validity: Validity,
-    entries: &[Entry],
-) -> Value {
+pub fn encode(controller: &Map<String, Value>, validity: Validity, entries: &[Entry]) -> Value {
     let pages: Vec<Value> = entries.iter().map(|entry| json!(entry.dictionary())).collect();
     json!({
         "discovery-controller": controller,
@@ -89,7 +85,10 @@ pub fn decode(text: &str) -> Result<Vec<Source>, String> {
     if list.len() > CONTROLLERS_MAX {
         return Err(format!("{} controllers, more than {CONTROLLERS_MAX}", list.len()));
     }
-    list.iter().enumerate().map(|(at, item)| source(item).map_err(|what| format!("item {at}: {what}"))).collect()
+    list.iter()
+        .enumerate()
+        .map(|(at, item)| source(item).map_err(|what| format!("item {at}: {what}")))
+        .collect()
 }
 
 fn source(item: &Value) -> Result<Source, &'static str> {

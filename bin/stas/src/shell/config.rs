@@ -51,12 +51,14 @@ impl Loaded {
         self.identity.is_err() || self.diagnostics.iter().any(|diagnostic| diagnostic.fatal)
     }
 
-    /// The value for the core, once there is an identity.
+    /// The value for the core, once there is an identity. What the command line adds (`tron`,
+    /// `state_file`) is left to the caller.
     ///
     /// # Errors
     /// The host has no names.
     pub fn configuration(self, support: Support) -> Result<Configuration, IdentityError> {
-        Ok(Configuration { settings: self.settings, identity: self.identity?, support })
+        let (settings, identity) = (self.settings, self.identity?);
+        Ok(Configuration { settings, identity, support, tron: false, state_file: String::new() })
     }
 }
 

@@ -135,7 +135,8 @@ impl<R: Role> Fleet<R> {
             let best = index
                 .best(&tid, class, &self.scan.interfaces, &taken)
                 .or_else(|| index.best(&tid, class, &self.scan.interfaces, &leaves));
-            let best = best.map(|(device, _)| (device.id.clone(), device.state == KernelState::Live));
+            let best =
+                best.map(|(device, _)| (device.id.clone(), device.state == KernelState::Live));
             if let Some((id, _)) = &best
                 && owners.get(id).is_none_or(|owner| more_specific(&tid, owner))
             {

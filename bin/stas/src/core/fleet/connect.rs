@@ -75,7 +75,13 @@ impl<R: Role> Fleet<R> {
             *next += 1;
             op
         };
-        self.portals.ask(env.now, &portal, env.config.settings.timing.probe_limit, &mut new_op, env.out)
+        self.portals.ask(
+            env.now,
+            &portal,
+            env.config.settings.timing.probe_limit,
+            &mut new_op,
+            env.out,
+        )
     }
 
     /// Whether a more specific candidate for the same place comes first: its connection will do
@@ -156,8 +162,7 @@ impl<R: Role> Fleet<R> {
             self.scan.devices.retain(|known| known.id.name != device.id.name);
             self.scan.devices.push((**device).clone());
         }
-        let expected =
-            self.controllers.get(&tid).is_some_and(|c| c.state == State::Connecting(op));
+        let expected = self.controllers.get(&tid).is_some_and(|c| c.state == State::Connecting(op));
         if !expected {
             self.unwanted_connect_done(env, &tid, op, result.ok().map(|device| device.id));
             return;

@@ -91,7 +91,13 @@ impl<R: Role> Fleet<R> {
         self.disposals.insert(tid, Disposal { stage, controller, keep, again: None });
     }
 
-    fn delete(&mut self, env: &mut Env<'_>, device: DeviceId, controller: Controller<R>, tries: u32) {
+    fn delete(
+        &mut self,
+        env: &mut Env<'_>,
+        device: DeviceId,
+        controller: Controller<R>,
+        tries: u32,
+    ) {
         let op = self.new_op();
         if tries == 0 {
             env.log(Level::Info, &controller.tid, Some(&device.name), "Disconnect initiated");

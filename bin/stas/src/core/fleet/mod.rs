@@ -309,7 +309,11 @@ impl<R: Role> Fleet<R> {
                 assert!(owned.insert(device), "{} has two owners", device.name);
             }
             if let State::Connecting(op) = controller.state {
-                assert_eq!(self.connects.get(&op), Some(tid), "{tid} waits for a connect of another");
+                assert_eq!(
+                    self.connects.get(&op),
+                    Some(tid),
+                    "{tid} waits for a connect of another"
+                );
             }
             if controller.state == State::Waiting {
                 assert!(controller.retry.is_running(), "{tid} waits for nothing");
