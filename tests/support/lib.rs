@@ -6,4 +6,5 @@
 #![forbid(unsafe_code)]
 
 pub mod code;
+pub mod mdoc;
 pub mod tree;

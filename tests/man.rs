@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The manual agrees with the programs: pages and tables name the same things, both ways.
+//!
+//! Owns the comparison. The tables are the programs' own (command lines, keys, fields); the pages
+//! are the sources in `man/`. Values, defaults and choices that a table states must stand in the
+//! text of the item, so that a default is never documented differently from the program.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use checks::mdoc::{self, Item, Page};
+use checks::tree;
+use plinth::cli::{Flag, Positional, Program};
+use stas::core::settings::controller::CONTROLLER_FIELDS;
+use stas::core::settings::keys::{KEYS, Key};
+use stas::core::settings::{Role, Settings};
+use stas::ctl::args::{STACCTL, STAFCTL};
+
+/// The sections of each kind of page, in order; others may stand between them.
+const SECTIONS: &[(&str, &[&str])] = &[
+    (
+        "1",
+        &[
+            "NAME",
+            "SYNOPSIS",
+            "DESCRIPTION",
+            "OPTIONS",
+            "COMMANDS",
+            "ENVIRONMENT",
+            "FILES",
+            "EXIT STATUS",
+            "EXAMPLES",
+            "SEE ALSO",
+            "STANDARDS",
+            "CAVEATS",
+        ],
+    ),
+    ("5", &["NAME", "DESCRIPTION", "FILES", "EXAMPLES", "SEE ALSO", "STANDARDS", "CAVEATS"]),
+    (
+        "7",
+        &[
+            "NAME",
+            "DESCRIPTION",
+            "ENVIRONMENT",
+            "FILES",
+            "EXIT STATUS",
+            "EXAMPLES",
+            "SEE ALSO",
+            "STANDARDS",
+            "CAVEATS",
+        ],
+    ),
+    (
+        "8",
+        &[
+            "NAME",
+            "SYNOPSIS",
+            "DESCRIPTION",
+            "OPTIONS",
+            "SIGNALS",
+            "ENVIRONMENT",
+            "FILES",
+            "EXIT STATUS",
+            "EXAMPLES",
+            "SEE ALSO",
+            "STANDARDS",
+            "CAVEATS",
+        ],
+    ),
+];
+
+/// Pages of other projects that ours refer to.
+const FOREIGN: &[&str] = &["dmesg.1", "ps.1"];
+
+fn pages() -> Vec<(String, Page)> {
+    let pages: Vec<(String, Page)> = tree::paths()
+        .iter()
+        .filter_map(|path| path.strip_prefix("man/"))
+        .map(|name| (name.to_owned(), mdoc::parse(&tree::read(&format!("man/{name}")))))
+        .collect();
+    assert!(pages.len() >= 9, "pages are missing: {}", pages.len());
+    pages
+}
+
+fn page(name: &str) -> Page {
+    mdoc::parse(&tree::read(&format!("man/{name}")))
+}
+
+fn verdict(wrong: &[String]) {
+    assert!(wrong.is_empty(), "\n  {}\n", wrong.join("\n  "));
+}
+
+#[test]
+fn pages_pass_the_linter() {
+    let mut wrong = Vec::new();
+    for (name, _) in pages() {
+        let path = tree::root().join("man").join(&name);
+        let lint = Command::new("mandoc").args(["-Tlint", "-Wwarning"]).arg(&path).output();
+        let output = match lint {
+            Ok(lint) => lint,
+            Err(_) => Command::new("groff")
+                .args(["-mdoc", "-ww", "-z"])
+                .arg(&path)
+                .output()
+                .expect("mandoc or groff is installed (make setup)"),
+        };
+        let text = [output.stdout, output.stderr].concat();
+        if !text.is_empty() {
+            wrong.push(String::from_utf8_lossy(&text).into_owned());
+        }
+    }
+    verdict(&wrong);
+}
+
+#[test]
+fn pages_have_their_sections_in_order() {
+    let mut wrong = Vec::new();
+    for (name, page) in pages() {
+        let kind = name.rsplit('.').next().unwrap_or_default();
+        let (_, wanted) =
+            SECTIONS.iter().find(|(section, _)| *section == kind).expect("a known section");
+        let found: Vec<&str> = page
+            .sections
+            .iter()
+            .map(String::as_str)
+            .filter(|section| wanted.contains(section))
+            .collect();
+        if found != *wanted {
+            wrong.push(format!("{name}: {found:?} instead of {wanted:?}"));
+        }
+    }
+    verdict(&wrong);
+}
+
+#[test]
+fn references_lead_somewhere() {
+    let pages = pages();
+    let ours: BTreeSet<&str> = pages.iter().map(|(name, _)| name.as_str()).collect();
+    let mut wrong = Vec::new();
+    for (name, page) in &pages {
+        for (other, section) in &page.references {
+            let target = format!("{other}.{section}");
+            if !ours.contains(target.as_str()) && !FOREIGN.contains(&target.as_str()) {
+                wrong.push(format!("{name}: refers to {target}"));
+            }
+            if target == *name && page.sections.iter().any(|section| section == "SYNOPSIS") {
+                wrong.push(format!("{name}: refers to itself"));
+            }
+        }
+    }
+    verdict(&wrong);
+}
+
+/// Compares two sets of names; says what only one side has.
+fn compare(place: &str, table: BTreeSet<String>, manual: BTreeSet<String>) -> Vec<String> {
+    let missing = table.difference(&manual).map(|name| format!("{place}: lacks {name}"));
+    let extra = manual.difference(&table).map(|name| format!("{place}: invents {name}"));
+    missing.chain(extra).collect()
+}
+
+/// The names of flags as the manual marks them, with the name of the value.
+fn flag_names<A>(flags: &[Flag<A>]) -> BTreeSet<String> {
+    let name = |flag: &Flag<A>| {
+        let short = flag.short.map(|letter| format!("-{letter} ")).unwrap_or_default();
+        let value = flag.value.map(|value| format!(" {value}")).unwrap_or_default();
+        format!("{short}--{}{value}", flag.long)
+    };
+    flags.iter().map(name).collect()
+}
+
+fn item_flags(items: &[&Item]) -> BTreeSet<String> {
+    let flags = items.iter().filter(|item| !item.flags.is_empty());
+    flags.map(|item| [item.flags.clone(), item.arguments.clone()].concat().join(" ")).collect()
+}
+
+fn item_positionals(items: &[&Item]) -> BTreeSet<String> {
+    items
+        .iter()
+        .filter(|item| item.flags.is_empty())
+        .flat_map(|item| item.arguments.clone())
+        .collect()
+}
+
+/// Whether the items of `flags` state their defaults and choices.
+fn check_values<A>(place: &str, flags: &[Flag<A>], items: &[&Item]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for flag in flags {
+        let long = format!("--{}", flag.long);
+        let Some(item) = items.iter().find(|item| item.flags.contains(&long)) else { continue };
+        for stated in flag.choices.iter().copied().chain(flag.default) {
+            if !item.body.contains(stated) {
+                wrong.push(format!("{place} {long}: does not state '{stated}'"));
+            }
+        }
+    }
+    wrong
+}
+
+fn check_program<A>(program: &Program<A>, section: &str) -> Vec<String> {
+    let place = format!("{}.{section}", program.name);
+    let page = page(&place);
+    let of = |section: &str, parent: &str| -> Vec<&Item> {
+        page.items.iter().filter(|item| item.section == section && item.parent == parent).collect()
+    };
+    let options = of("OPTIONS", "");
+    let mut flags = flag_names(program.flags);
+    flags.extend(["-h --help".to_owned(), "-v --version".to_owned()]);
+    let mut wrong = compare(&place, flags, item_flags(&options));
+    wrong.extend(check_values(&place, program.flags, &options));
+    wrong.extend(compare(
+        &place,
+        program.commands.iter().map(|command| command.name.to_owned()).collect(),
+        of("COMMANDS", "").iter().flat_map(|item| item.names.clone()).collect(),
+    ));
+    for command in program.commands {
+        let items: Vec<&Item> =
+            of("COMMANDS", command.name).into_iter().filter(|item| item.names.is_empty()).collect();
+        let place = format!("{place} {}", command.name);
+        wrong.extend(compare(&place, flag_names(command.flags), item_flags(&items)));
+        wrong.extend(check_values(&place, command.flags, &items));
+        let words =
+            |table: &[Positional<A>]| table.iter().map(|word| word.name.to_owned()).collect();
+        wrong.extend(compare(&place, words(command.positionals), item_positionals(&items)));
+    }
+    let variables = program.flags.iter().filter_map(|flag| flag.env);
+    let text = tree::read(&format!("man/{}.{section}", program.name));
+    for variable in variables.filter(|name| !text.contains(&format!(".It Ev {name}"))) {
+        wrong.push(format!("{place}: lacks the variable {variable}"));
+    }
+    wrong
+}
+
+#[test]
+fn clients_are_documented_as_they_are() {
+    verdict(&[check_program(&STAFCTL, "1"), check_program(&STACCTL, "1")].concat());
+}
+
+/// Whether the text of an item states values and default as the table does.
+fn check_key(place: &str, key: &Key, item: &Item) -> Vec<String> {
+    let mut wanted: Vec<&str> = Vec::new();
+    if key.value.contains('|') {
+        wanted.extend(key.value.split('|'));
+    }
+    // "16 to 1024" and "1 or more seconds" bound a number.
+    let is_number = |word: &&str| word.parse::<i64>().is_ok();
+    wanted.extend(key.value.split_whitespace().filter(is_number).filter(|word| *word != "0"));
+    let default = key.default.split(" for ").next().unwrap_or(key.default);
+    match (default, key.name) {
+        ("none", _) | (_, "kato") => {}
+        (default, _) if default.starts_with("the kernel's") => wanted.push("not passed"),
+        (default, _) => wanted.push(default),
+    }
+    wanted
+        .iter()
+        .filter(|text| !item.body.contains(**text))
+        .map(|text| format!("{place}: {} does not state '{text}'", key.name))
+        .collect()
+}
+
+fn check_configuration(name: &str, role: Role) -> Vec<String> {
+    let page = page(name);
+    let keys: Vec<&Key> = KEYS.iter().filter(|key| key.roles.contains(&role)).collect();
+    let sections: BTreeSet<&str> = keys.iter().map(|key| key.section).collect();
+    let mut wrong = Vec::new();
+    for section in sections {
+        let place = format!("{name} [{section}]");
+        let items: Vec<&Item> = page
+            .items
+            .iter()
+            .filter(|item| item.section == format!("[{section}]") && item.parent.is_empty())
+            .collect();
+        let here: Vec<&&Key> = keys.iter().filter(|key| key.section == section).collect();
+        wrong.extend(compare(
+            &place,
+            here.iter().map(|key| key.name.to_owned()).collect(),
+            items.iter().flat_map(|item| item.names.clone()).collect(),
+        ));
+        for key in here {
+            let named = |item: &&&Item| item.names.iter().any(|name| name == key.name);
+            if let Some(item) = items.iter().find(named) {
+                wrong.extend(check_key(&place, key, item));
+            }
+        }
+    }
+    let fields = page.items.iter().filter(|item| item.section == "Fields of a controller");
+    let mut table: BTreeSet<String> =
+        CONTROLLER_FIELDS.iter().map(|field| field.name.to_owned()).collect();
+    table.insert("subsysnqn".to_owned()); // the other name of nqn
+    wrong.extend(compare(
+        &format!("{name} (fields)"),
+        table,
+        fields.flat_map(|item| item.names.clone()).collect(),
+    ));
+    wrong
+}
+
+#[test]
+fn configuration_is_documented_as_it_is() {
+    let finder = check_configuration("stafd.conf.5", Role::Finder);
+    let connector = check_configuration("stacd.conf.5", Role::Connector);
+    verdict(&[finder, connector].concat());
+}
+
+#[test]
+fn example_configurations_are_read_without_complaint() {
+    for (name, role) in [("stafd.conf.5", Role::Finder), ("stacd.conf.5", Role::Connector)] {
+        let page = page(name);
+        let examples: Vec<&String> = page
+            .displays
+            .iter()
+            .filter(|(section, text)| section == "EXAMPLES" && text.starts_with('['))
+            .map(|(_, text)| text)
+            .collect();
+        assert!(!examples.is_empty(), "{name} has an example");
+        for text in examples {
+            let (settings, complaints) = Settings::parse(role, &[(name, text.as_str())]);
+            assert!(complaints.is_empty(), "{name}: {complaints:?}");
+            assert!(!settings.controllers.is_empty(), "{name}: the example names a controller");
+        }
+    }
+}
+
+#[test]
+fn a_page_that_lags_behind_is_noticed() {
+    let flags = [
+        Flag::<()>::option(Some('f'), "file", "FILE", "read it", |_, _| Ok(())).default("none"),
+        Flag::<()>::switch(None, "quiet", "say nothing", |_, _| Ok(())),
+    ];
+    let page =
+        mdoc::parse(".Sh OPTIONS\n.Bl -tag -width Ds\n.It Fl f , Fl -file Ar FILE\nx\n.El\n");
+    let items: Vec<&Item> = page.items.iter().collect();
+    assert_eq!(compare("p", flag_names(&flags), item_flags(&items)), ["p: lacks --quiet"]);
+    assert_eq!(check_values("p", &flags, &items), ["p --file: does not state 'none'"]);
+}
