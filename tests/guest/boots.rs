@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The scenarios as tests, one for each scenario and kernel it names.
 //!
-//! The names begin with `root_`: what they show happens with all privileges, inside a guest. On the host
-//! they need none, only what `tests/setup.sh` brings.
+//! The names begin with `root_`: what they show happens with all privileges, inside a guest. On the
+//! host they need none, only what `tests/setup.sh` brings.
 
 use rig::host::run::{Options, run};
 use rig::scenarios::{Kernel, find};

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The lines in which a guest reports over its second serial port.
 //!
-//! `@t SECONDS TEXT` is progress, `@val KEY VALUE` a measurement, `@fail TEXT` a finding that fails the
-//! run, `@end CODE` the last word (0 when the scenario came to its end). Every other line is talk, shown
-//! when the run fails. A run passes when it ends with `@end 0` and holds no `@fail`.
+//! `@t SECONDS TEXT` is progress, `@val KEY VALUE` a measurement, `@fail TEXT` a finding that fails
+//! the run, `@end CODE` the last word (0 when the scenario came to its end). Every other line is
+//! talk, shown when the run fails. A run passes when it ends with `@end 0` and holds no `@fail`.
 
 use std::fmt;
 

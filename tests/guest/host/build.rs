@@ -2,8 +2,8 @@
 //! Builds the static programs of the image with cargo, once per process and so never stale.
 //!
 //! The flag for static linking goes in through the environment together with `--target`, so that it
-//! reaches neither build scripts nor derive crates. `GUEST_PROFILE=lab` builds the programs under test
-//! faster and bigger than they are shipped.
+//! reaches neither build scripts nor derive crates. `GUEST_PROFILE=lab` builds the programs under
+//! test faster and bigger than they are shipped.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

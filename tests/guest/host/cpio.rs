@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Writes the archive that the kernel unpacks into its first root file system (cpio, "newc" form).
 //!
-//! Owns the byte layout and the rule that a directory precedes its entries. The archive is plain data,
-//! so device nodes in it need no privilege. Times are zero and inode numbers count from one: equal input
-//! gives equal bytes.
+//! Owns the byte layout and the rule that a directory precedes its entries. The archive is plain
+//! data, so device nodes in it need no privilege. Times are zero and inode numbers count from one:
+//! equal input gives equal bytes.
 
 use std::collections::BTreeSet;
 

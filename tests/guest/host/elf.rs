@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Tells which libraries a program of 64-bit little-endian ELF form names (System V ABI, chapter 5).
+//! Tells which libraries a program of 64-bit little-endian ELF form names (System V ABI, chapter
+//! 5).
 //!
-//! Owns the few structures on the way to `DT_NEEDED`. Finding the files is left to [`super::image`].
+//! Owns the few structures on the way to `DT_NEEDED`. Finding the files is left to
+//! [`super::image`].
 
 use std::fmt;
 

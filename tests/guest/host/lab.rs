@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Finds what `tests/setup.sh` has brought: kernels, foreign programs, the reference disk.
 //!
-//! Everything lies under one directory, `$PLINTH_CACHE` or `lab` in cargo's target directory. A missing
-//! piece is an error that names the command which brings it, never a reason to skip.
+//! Everything lies under one directory, `$PLINTH_CACHE` or `lab` in cargo's target directory. A
+//! missing piece is an error that names the command which brings it, never a reason to skip.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Orders kernel modules so that each comes after what it needs.
 //!
-//! Reads `modules.dep` (written by depmod when the kernel was unpacked) and `modules.builtin`. Loading is
-//! left to the guest; soft dependencies are left to the one who asks for a module.
+//! Reads `modules.dep` (written by depmod when the kernel was unpacked) and `modules.builtin`.
+//! Loading is left to the guest; soft dependencies are left to the one who asks for a module.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -85,9 +85,9 @@ mod tests {
     use super::*;
 
     const DEP: &str = "\
-kernel/drivers/nvme/target/nvmet.ko.xz: kernel/fs/configfs/configfs.ko.xz
-kernel/drivers/nvme/target/nvmet-tcp.ko.xz: kernel/drivers/nvme/target/nvmet.ko.xz kernel/fs/configfs/configfs.ko.xz
-kernel/fs/configfs/configfs.ko.xz:
+kernel/nvme/nvmet.ko.xz: kernel/fs/configfs.ko.xz
+kernel/nvme/nvmet-tcp.ko.xz: kernel/nvme/nvmet.ko.xz kernel/fs/configfs.ko.xz
+kernel/fs/configfs.ko.xz:
 ";
 
     #[test]

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Boots an image under QEMU and hears it out.
 //!
-//! Owns the emulator's command line and its end. The emulator is killed at the report's last line, at its
-//! own exit or at the deadline, and always waited for. Should this process itself be killed, the kernel
-//! kills the emulator (parent-death signal), a limit of processor time ends one that spins, and the guest
-//! powers itself off after the scenario's time.
+//! Owns the emulator's command line and its end. The emulator is killed at the report's last line,
+//! at its own exit or at the deadline, and always waited for. Should this process itself be killed,
+//! the kernel kills the emulator (parent-death signal), a limit of processor time ends one that
+//! spins, and the guest powers itself off after the scenario's time.
 
 use std::fs::{self, File};
 use std::io::{self, Read};

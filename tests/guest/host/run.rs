@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Runs one scenario on one kernel and judges it.
 //!
-//! Passed is `@end 0` without a `@fail`. A kernel that panics or oopses before the last word says nothing
-//! about our programs: that run is repeated once. Anything else is a failure, shown with the whole report
-//! and the end of the console.
+//! Passed is `@end 0` without a `@fail`. A kernel that panics or oopses before the last word says
+//! nothing about our programs: that run is repeated once. Anything else is a failure, shown with
+//! the whole report and the end of the console.
 
 use std::error::Error;
 use std::fmt::Write as _;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Process 1: mounts, modules, the loopback interface, then one scenario, then power off.
 //!
-//! Owns the order of these steps and the guest's own deadline, after which it powers off even when a
-//! scenario hangs and nobody is left on the host to end it.
+//! Owns the order of these steps and the guest's own deadline, after which it powers off even when
+//! a scenario hangs and nobody is left on the host to end it.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;

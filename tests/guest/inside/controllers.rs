@@ -171,7 +171,10 @@ pub fn delete(name: &str) -> Outcome {
     fs::write(&path, "1").named(&path)
 }
 
-/// The block devices of a subsystem (the heads, not the hidden paths), sorted.
+/// The block devices of a subsystem (the heads, not the hidden paths), by namespace number.
+///
+/// A disk's own number says nothing: a newer kernel scans namespaces in parallel and counts as they
+/// come.
 #[must_use]
 pub fn disks(nqn: &str) -> Vec<PathBuf> {
     let Ok(folder) = fs::read_dir("/sys/class/nvme-subsystem") else { return Vec::new() };
@@ -190,10 +193,11 @@ pub fn disks(nqn: &str) -> Vec<PathBuf> {
                     && namespace.parse::<u32>().is_ok()
             });
             if is_head {
-                found.push(PathBuf::from("/dev").join(name));
+                let namespace = attribute(&child.path(), "nsid").parse::<u32>().unwrap_or(0);
+                found.push((namespace, PathBuf::from("/dev").join(name)));
             }
         }
     }
     found.sort();
-    found
+    found.into_iter().map(|(_, disk)| disk).collect()
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The guest's half: process 1, and the hands with which a scenario works.
 //!
-//! A scenario returns [`Outcome`]; the first [`Trouble`] ends it and is reported together with the logs
-//! of everything it started. Waiting is always for a condition and always bounded.
+//! A scenario returns [`Outcome`]; the first [`Trouble`] ends it and is reported together with the
+//! logs of everything it started. Waiting is always for a condition and always bounded.
 
 pub mod boot;
 pub mod controllers;

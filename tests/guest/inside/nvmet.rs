@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The kernel's storage target, steered through configfs.
 //!
-//! Subsystems let every host in unless told otherwise; namespaces lie in sparse files on the guest's
-//! memory file system. A port listens only while a subsystem is linked to it, and its discovery log holds
-//! its own subsystems and its referrals.
+//! Subsystems let every host in unless told otherwise; namespaces lie in sparse files on the
+//! guest's memory file system. A port listens only while a subsystem is linked to it, and its
+//! discovery log holds its own subsystems and its referrals.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Starts programs in the guest, watches them, and ends exactly those.
 //!
-//! A [`Process`] writes to `/var/log/NAME.log` (appending, so that a restarted daemon continues its log)
-//! and is killed and waited for when it is dropped.
+//! A [`Process`] writes to `/var/log/NAME.log` (appending, so that a restarted daemon continues its
+//! log) and is killed and waited for when it is dropped.
 
 use std::fs::{self, OpenOptions};
 use std::path::PathBuf;
@@ -125,7 +125,8 @@ impl Process {
         self.status_field("VmRSS:")
     }
 
-    /// How often it was switched off and on, voluntarily or not: the number of its wake-ups and more.
+    /// How often it was switched off and on, voluntarily or not: the number of its wake-ups and
+    /// more.
     ///
     /// # Errors
     /// When the process is gone.

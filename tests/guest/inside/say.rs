@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The guest's mouth: writes the lines of [`crate::wire`] to the second serial port.
 //!
-//! Lines of several threads do not mix. Before [`open`], and where the port is missing, words are lost.
+//! Lines of several threads do not mix. Before [`open`], and where the port is missing, words are
+//! lost.
 
 use std::fmt::Display;
 use std::fs::{File, OpenOptions};

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Waiting for a condition, bounded.
 //!
-//! Much of what a scenario waits for (a sysfs attribute, a line in a log) announces itself to nobody, so
-//! this looks again every few milliseconds. An emulated processor is slow: limits are generous, and what
-//! must be quick is measured instead.
+//! Much of what a scenario waits for (a sysfs attribute, a line in a log) announces itself to
+//! nobody, so this looks again every few milliseconds. An emulated processor is slow: limits are
+//! generous, and what must be quick is measured instead.
 
 use std::time::Duration;
 

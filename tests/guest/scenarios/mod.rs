@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The scenarios: what each needs in its guest, and what it does there.
 //!
-//! A scenario is a function that runs in the guest; the table [`ALL`] is read on both sides. One file
-//! holds one scenario or a few that tell one story.
+//! A scenario is a function that runs in the guest; the table [`ALL`] is read on both sides. One
+//! file holds one scenario or a few that tell one story.
 
 pub mod connects;
 
