@@ -38,4 +38,6 @@ macro_rules! scenarios {
 scenarios! {
     root_connects_6_1: "connects" on V6_1;
     root_connects_6_12: "connects" on V6_12;
+    root_fake_dc_6_1: "fake-dc" on V6_1;
+    root_fake_dc_6_12: "fake-dc" on V6_12;
 }

@@ -5,12 +5,16 @@
 //! logs of everything it started. Waiting is always for a condition and always bounded.
 
 pub mod boot;
+pub mod bus;
 pub mod controllers;
 pub mod digest;
 pub mod nvmet;
 pub mod process;
+pub mod reference;
 pub mod say;
+pub mod stas;
 pub mod trouble;
+pub mod uevents;
 pub mod wait;
 
 pub use trouble::{Outcome, Trouble, ensure, ensure_eq};

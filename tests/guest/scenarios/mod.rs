@@ -5,6 +5,7 @@
 //! file holds one scenario or a few that tell one story.
 
 pub mod connects;
+pub mod fake;
 
 use std::fmt;
 
@@ -93,7 +94,7 @@ pub struct Scenario {
 }
 
 /// Every scenario.
-pub const ALL: &[Scenario] = &[connects::CONNECTS];
+pub const ALL: &[Scenario] = &[connects::CONNECTS, fake::FAKE_DC];
 
 /// The scenario of this name.
 #[must_use]
