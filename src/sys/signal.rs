@@ -118,16 +118,17 @@ fn set_of(signals: &[Signal]) -> io::Result<libc::sigset_t> {
     Ok(unsafe { set.assume_init() })
 }
 
+/// Sends `signal` to the calling thread alone: other tests run in other threads.
+#[cfg(test)]
+pub(crate) fn raise(signal: Signal) {
+    // SAFETY: takes a number and returns one.
+    let code = unsafe { libc::raise(signal.as_raw()) };
+    assert_eq!(code, 0);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Sends `signal` to the calling thread alone: other tests run in other threads.
-    fn raise(signal: Signal) {
-        // SAFETY: takes a number and returns one.
-        let code = unsafe { libc::raise(signal.as_raw()) };
-        assert_eq!(code, 0);
-    }
 
     #[test]
     fn blocked_signals_arrive_through_the_descriptor() {
