@@ -258,3 +258,6 @@ impl<K: Copy + Debug> Loop<K> {
         Some(Time::monotonic().until(first.0))
     }
 }
+
+#[cfg(test)]
+mod tests;

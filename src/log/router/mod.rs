@@ -160,5 +160,4 @@ impl<P: Places> Router<P> {
 }
 
 #[cfg(test)]
-#[path = "router_tests.rs"]
 mod tests;
