@@ -7,4 +7,5 @@
 
 pub mod code;
 pub mod mdoc;
+pub mod programs;
 pub mod tree;
