@@ -4,6 +4,8 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
+use proptest::prelude::*;
+
 use super::*;
 
 #[derive(Debug, Default, PartialEq)]
@@ -261,5 +263,38 @@ fn the_bash_script_completes() {
             }
             Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound),
         }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_words_give_an_answer_of_one_line(
+        words in prop::collection::vec("(-{0,2}[a-z=é\\n]{0,8}|--|ls|set|-o|\\PC{0,4})", 0..6),
+    ) {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        for program in [&DAEMON, &TOOL] {
+            if let Err(text) = parse(program, &words) {
+                prop_assert_eq!(text.lines().count(), 1, "{}", text);
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_of_no_encoding_are_handled(words in prop::collection::vec(any::<Vec<u8>>(), 0..4)) {
+        let words: Vec<OsString> = words.into_iter().map(OsString::from_vec).collect();
+        for program in [&DAEMON, &TOOL] {
+            if let Err(error) = program.parse(words.clone(), |_| None) {
+                prop_assert_eq!(error.to_string().lines().count(), 1);
+            }
+        }
+    }
+
+    #[test]
+    fn every_spelling_of_a_value_means_the_same(value in "\\PC{0,20}") {
+        let long = format!("--conf-file={value}");
+        let expected = args(&DAEMON, &["-f", &value]);
+        prop_assert_eq!(&args(&DAEMON, &[&long]), &expected);
+        prop_assert_eq!(&args(&DAEMON, &["--conf", &value]), &expected);
+        prop_assert_eq!(expected.config, Some(value.into()));
     }
 }

@@ -259,4 +259,44 @@ mod tests {
         let record = ::log::Record::builder().key_values(&pairs).build();
         assert_eq!(line_of(&record).fields.len(), FIELDS_MAX);
     }
+
+    /// Runs in a process of its own, where it owns the logger; see the next test.
+    #[test]
+    fn child_logs_to_standard_error() {
+        if std::env::var_os("PLINTH_LOG_CHILD").is_none() {
+            return; // not the child
+        }
+        let options = Options {
+            program: "child".to_owned(),
+            target: Target::Stderr,
+            level: LevelFilter::Info,
+            journal_stream: None,
+        };
+        assert_eq!(init(&options), Ok(()));
+        assert_eq!(init(&options), Err(AlreadySet));
+        ::log::info!(device = "nvme0"; "one");
+        ::log::debug!("hidden");
+        set_level(LevelFilter::Debug);
+        ::log::debug!("two");
+        ::log::warn!("three");
+        ::log::warn!("three");
+        assert!(tick(Time::monotonic()).is_some(), "a repetition is pending");
+        finish();
+        assert_eq!(tick(Time::monotonic()), None);
+    }
+
+    #[test]
+    fn the_macros_reach_standard_error_at_the_level_in_force() {
+        let output = std::process::Command::new(std::env::current_exe().expect("our path"))
+            .args(["--exact", "log::tests::child_logs_to_standard_error", "--nocapture"])
+            .env("PLINTH_LOG_CHILD", "1")
+            .output()
+            .expect("we run");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        let text = String::from_utf8_lossy(&output.stderr);
+        let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("child: ")).collect();
+        let expected =
+            ["child: one", "child: two", "child: three", "child: three (repeated once more)"];
+        assert_eq!(lines, expected);
+    }
 }
