@@ -152,9 +152,9 @@ fn references_lead_somewhere() {
 }
 
 /// Compares two sets of names; says what only one side has.
-fn compare(place: &str, table: BTreeSet<String>, manual: BTreeSet<String>) -> Vec<String> {
-    let missing = table.difference(&manual).map(|name| format!("{place}: lacks {name}"));
-    let extra = manual.difference(&table).map(|name| format!("{place}: invents {name}"));
+fn compare(place: &str, table: &BTreeSet<String>, manual: &BTreeSet<String>) -> Vec<String> {
+    let missing = table.difference(manual).map(|name| format!("{place}: lacks {name}"));
+    let extra = manual.difference(table).map(|name| format!("{place}: invents {name}"));
     missing.chain(extra).collect()
 }
 
@@ -205,22 +205,22 @@ fn check_program<A>(program: &Program<A>, section: &str) -> Vec<String> {
     let options = of("OPTIONS", "");
     let mut flags = flag_names(program.flags);
     flags.extend(["-h --help".to_owned(), "-v --version".to_owned()]);
-    let mut wrong = compare(&place, flags, item_flags(&options));
+    let mut wrong = compare(&place, &flags, &item_flags(&options));
     wrong.extend(check_values(&place, program.flags, &options));
     wrong.extend(compare(
         &place,
-        program.commands.iter().map(|command| command.name.to_owned()).collect(),
-        of("COMMANDS", "").iter().flat_map(|item| item.names.clone()).collect(),
+        &program.commands.iter().map(|command| command.name.to_owned()).collect(),
+        &of("COMMANDS", "").iter().flat_map(|item| item.names.clone()).collect(),
     ));
     for command in program.commands {
         let items: Vec<&Item> =
             of("COMMANDS", command.name).into_iter().filter(|item| item.names.is_empty()).collect();
         let place = format!("{place} {}", command.name);
-        wrong.extend(compare(&place, flag_names(command.flags), item_flags(&items)));
+        wrong.extend(compare(&place, &flag_names(command.flags), &item_flags(&items)));
         wrong.extend(check_values(&place, command.flags, &items));
         let words =
             |table: &[Positional<A>]| table.iter().map(|word| word.name.to_owned()).collect();
-        wrong.extend(compare(&place, words(command.positionals), item_positionals(&items)));
+        wrong.extend(compare(&place, &words(command.positionals), &item_positionals(&items)));
     }
     let variables = program.flags.iter().filter_map(|flag| flag.env);
     let text = tree::read(&format!("man/{}.{section}", program.name));
@@ -272,8 +272,8 @@ fn check_configuration(name: &str, role: Role) -> Vec<String> {
         let here: Vec<&&Key> = keys.iter().filter(|key| key.section == section).collect();
         wrong.extend(compare(
             &place,
-            here.iter().map(|key| key.name.to_owned()).collect(),
-            items.iter().flat_map(|item| item.names.clone()).collect(),
+            &here.iter().map(|key| key.name.to_owned()).collect(),
+            &items.iter().flat_map(|item| item.names.clone()).collect(),
         ));
         for key in here {
             let named = |item: &&&Item| item.names.iter().any(|name| name == key.name);
@@ -288,8 +288,8 @@ fn check_configuration(name: &str, role: Role) -> Vec<String> {
     table.insert("subsysnqn".to_owned()); // the other name of nqn
     wrong.extend(compare(
         &format!("{name} (fields)"),
-        table,
-        fields.flat_map(|item| item.names.clone()).collect(),
+        &table,
+        &fields.flat_map(|item| item.names.clone()).collect(),
     ));
     wrong
 }
@@ -329,6 +329,6 @@ fn a_page_that_lags_behind_is_noticed() {
     let page =
         mdoc::parse(".Sh OPTIONS\n.Bl -tag -width Ds\n.It Fl f , Fl -file Ar FILE\nx\n.El\n");
     let items: Vec<&Item> = page.items.iter().collect();
-    assert_eq!(compare("p", flag_names(&flags), item_flags(&items)), ["p: lacks --quiet"]);
+    assert_eq!(compare("p", &flag_names(&flags), &item_flags(&items)), ["p: lacks --quiet"]);
     assert_eq!(check_values("p", &flags, &items), ["p --file: does not state 'none'"]);
 }

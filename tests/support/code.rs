@@ -37,10 +37,48 @@ pub fn bare(text: &str) -> String {
 #[must_use]
 pub fn product(text: &str) -> String {
     let bare = bare(text);
-    match bare.find("#[cfg(test)]\nmod ") {
-        Some(at) => bare.get(..at).unwrap_or_default().to_owned(),
+    let tests = bare.match_indices("#[cfg(test)]\n").find(|(at, attribute)| {
+        let next = bare.get(at + attribute.len()..).and_then(|rest| rest.lines().next());
+        next.is_some_and(|line| has_word(line, "mod") && line.ends_with('{'))
+    });
+    match tests {
+        Some((at, _)) => bare.get(..at).unwrap_or_default().to_owned(),
         None => bare,
     }
+}
+
+/// The files of the modules that `text`, the source at `path`, declares for tests only.
+#[must_use]
+pub fn test_modules(path: &str, text: &str) -> Vec<String> {
+    let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let home = match name {
+        "mod.rs" | "lib.rs" | "main.rs" => directory.to_owned(),
+        name => format!("{directory}/{}", name.trim_end_matches(".rs")),
+    };
+    let (mut found, mut lines) = (Vec::new(), text.lines());
+    while let Some(line) = lines.next() {
+        if line.trim() != "#[cfg(test)]" {
+            continue;
+        }
+        let mut renamed = None;
+        for next in lines.by_ref() {
+            if let Some(path) = next.trim().strip_prefix("#[path = \"") {
+                renamed = Some(path.trim_end_matches("\"]").to_owned());
+            } else if !next.trim().starts_with('#') {
+                let module = next.trim_end_matches(';').rsplit(' ').next().unwrap_or_default();
+                match renamed {
+                    Some(path) => found.push(format!("{directory}/{path}")),
+                    None if next.ends_with(';') => {
+                        found.push(format!("{home}/{module}.rs"));
+                        found.push(format!("{home}/{module}/mod.rs"));
+                    }
+                    None => {}
+                }
+                break;
+            }
+        }
+    }
+    found
 }
 
 /// Whether `word` stands in `text` with no letter, digit or underscore on either side.
@@ -187,5 +225,20 @@ mod tests {
         let text = "fn a() {}\n#[cfg(test)]\nmod tests { fn b() {} }";
         assert!(has_word(&product(text), "a"));
         assert!(!has_word(&product(text), "b"));
+        assert!(!has_word(&product("#[cfg(test)]\npub(super) mod t {\n b }"), "b"));
+        assert!(has_word(&product("#[cfg(test)]\nmod tests;\nfn c() {}"), "c"));
+    }
+
+    #[test]
+    fn modules_for_tests_only_are_known() {
+        let text = "mod a;\n#[cfg(test)]\nmod b;\n#[cfg(test)]\n#[path = \"c_tests.rs\"]\nmod c;";
+        assert_eq!(
+            test_modules("src/x/mod.rs", text),
+            ["src/x/b.rs", "src/x/b/mod.rs", "src/x/c_tests.rs",]
+        );
+        assert_eq!(
+            test_modules("src/x.rs", "#[cfg(test)]\nmod tests;"),
+            ["src/x/tests.rs", "src/x/tests/mod.rs",]
+        );
     }
 }

@@ -10,7 +10,7 @@ use std::{env, fs, process};
 
 use crate::tree;
 
-/// The directory that holds the programs of the package `stas`, built just now without optimisation.
+/// The directory that holds the programs of the package `stas`, built just now, not optimised.
 ///
 /// # Panics
 /// When they cannot be built.
