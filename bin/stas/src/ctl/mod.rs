@@ -4,6 +4,7 @@
 //! Owns what the three share: the world they run in, their version, and their end. A command is a
 //! function of its words and its [`World`], so that tests run it without a process.
 
+pub mod admin;
 pub mod args;
 pub mod client;
 pub mod json;
@@ -20,13 +21,16 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use plinth::err::{self, Failure};
+use plinth::file::Root;
 
 /// What a command sees of the world.
 pub struct World<'a> {
     /// Looks up an environment variable.
     pub env: &'a dyn Fn(&str) -> Option<OsString>,
-    /// The text of a file, or why there is none.
-    pub read: &'a dyn Fn(&str) -> Result<String, String>,
+    /// Under which all files are looked up.
+    pub root: Root,
+    /// Is the caller root?
+    pub superuser: bool,
     /// Standard output.
     pub out: &'a mut dyn Write,
     /// Is standard output a terminal?
@@ -34,6 +38,14 @@ pub struct World<'a> {
 }
 
 impl World<'_> {
+    /// The text of a file, or why there is none.
+    ///
+    /// # Errors
+    /// One clause that names the file.
+    pub fn read(&self, path: &str) -> Result<String, String> {
+        self.root.read_text(path).map_err(|error| format!("{path}: {error}"))
+    }
+
     /// Writes `text` to standard output, whole.
     ///
     /// # Errors
@@ -86,7 +98,8 @@ pub fn main(
     let terminal = out.is_terminal();
     let mut world = World {
         env: &|name| std::env::var_os(name),
-        read: &|path| std::fs::read_to_string(path).map_err(|error| error.to_string()),
+        root: Root::system(),
+        superuser: rustix::process::geteuid().is_root(),
         out: &mut out,
         terminal,
     };

@@ -25,6 +25,13 @@ impl Place {
         Self(path)
     }
 
+    /// Writes a file, whose path is relative to the place.
+    pub(crate) fn file(&self, path: &str, text: &str) {
+        let path = self.0.join(path);
+        fs::create_dir_all(path.parent().expect("a directory")).expect("made");
+        fs::write(path, text).expect("written");
+    }
+
     pub(crate) fn socket(&self) -> PathBuf {
         self.0.join("ctl.sock")
     }

@@ -20,12 +20,10 @@ use super::transport::{self, CallError, Connection, Daemon, STACD, STAFD};
 use super::{Verbatim, World, json, python, table};
 use crate::core::control::{Call, Seven};
 use crate::core::identity::Identity;
+use crate::shell::config::SYS_CONF;
 
 /// How long a daemon may take for one answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(25);
-
-/// The file that names this host, for the default of `--host-nqn`.
-const SYS_CONF: &str = "/etc/stas/sys.conf";
 
 /// A client program.
 #[derive(Debug)]
@@ -127,8 +125,7 @@ impl Client {
             self.extend(daemon, controller)?;
         }
         status.insert("controllers".into(), controllers);
-        let process =
-            daemon.peer().map(|pid| process::look(pid, &mut |path| (world.read)(path).ok()));
+        let process = daemon.peer().map(|pid| process::look(pid, &|path| world.read(path).ok()));
         if args.format() == Format::Json {
             // The other forms are the reference's, and the table's first line.
             status.insert("process".into(), process.as_ref().map_or(Value::Null, process::as_json));
@@ -172,8 +169,8 @@ impl Client {
 /// The host NQN of `sys.conf`. Where there is none the daemon is asked with an empty one, which
 /// stands for its own.
 fn default_host_nqn(world: &World<'_>) -> String {
-    let text = (world.read)(SYS_CONF).ok();
-    let identity = Identity::load(SYS_CONF, text.as_deref(), &mut |path| (world.read)(path));
+    let text = world.read(SYS_CONF).ok();
+    let identity = Identity::load(SYS_CONF, text.as_deref(), &mut |path| world.read(path));
     identity.map(|(identity, _)| identity.nqn).unwrap_or_default()
 }
 

@@ -14,7 +14,7 @@ use crate::ctl::table::Process;
 const TICKS: u64 = 100;
 
 /// Looks at process `pid`; `read` returns the text of a file.
-pub(super) fn look(pid: u32, read: &mut dyn FnMut(&str) -> Option<String>) -> Process {
+pub(super) fn look(pid: u32, read: &dyn Fn(&str) -> Option<String>) -> Process {
     let stat = read(&format!("/proc/{pid}/stat"));
     let status = read(&format!("/proc/{pid}/status"));
     let started = stat.as_deref().and_then(start_of);
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn a_process_is_described_by_three_files() {
-        let mut read = |path: &str| {
+        let read = |path: &str| {
             Some(match path {
                 "/proc/7/stat" => STAT.to_owned(),
                 "/proc/7/status" => "Name:\tstafd\nVmRSS:\t    4608 kB\n".to_owned(),
@@ -72,7 +72,7 @@ mod tests {
                 other => panic!("{other}"),
             })
         };
-        let process = look(7, &mut read);
+        let process = look(7, &read);
         assert_eq!(process.uptime, Some(Duration::from_millis(77_050)));
         assert_eq!(process.resident_bytes, Some(4608 * 1024));
         assert_eq!(as_json(&process), json!({ "pid": 7, "uptime": 77, "rss": 4_718_592 }));
@@ -81,10 +81,10 @@ mod tests {
     #[test]
     fn what_is_missing_or_strange_is_left_out() {
         let bare = Process { pid: 9, uptime: None, resident_bytes: None };
-        assert_eq!(look(9, &mut |_| None), bare);
+        assert_eq!(look(9, &|_| None), bare);
         for text in ["", "9 (x", "9 (x) S 1", "VmRSS: many kB\n", "VmRSS: 99999999999999999999 kB"]
         {
-            assert_eq!(look(9, &mut |_| Some(text.to_owned())), bare);
+            assert_eq!(look(9, &|_| Some(text.to_owned())), bare);
         }
         assert_eq!(uptime_of("-1 0"), None);
         assert_eq!(uptime_of("NaN"), None);

@@ -2,37 +2,24 @@
 //! Tests of the commands, against daemons that answer as they are told.
 
 use std::io::Write;
-use std::path::Path;
 
 use super::*;
 use crate::core::control::{self, ACCESS_DENIED, FAILED as ERROR_FAILED, Signal, UNKNOWN_METHOD};
 use crate::ctl::testing::{Place, request};
+use plinth::file::Root;
 
 type Reply = Result<Value, (&'static str, &'static str)>;
 
-/// Runs `words` against the socket of `place`: status, output, and which files were read.
-fn run(client: &Client, place: &Place, words: &str) -> (Result<u8, Failure>, String, Vec<String>) {
-    run_with(client, &place.socket(), words, &|_| Err("no such file".into()))
-}
-
-fn run_with(
-    client: &Client,
-    socket: &Path,
-    words: &str,
-    files: &dyn Fn(&str) -> Result<String, String>,
-) -> (Result<u8, Failure>, String, Vec<String>) {
-    let (mut out, seen) = (Vec::new(), std::cell::RefCell::new(Vec::new()));
-    let read = |path: &str| {
-        seen.borrow_mut().push(path.to_owned());
-        files(path)
-    };
-    let mut world = World { env: &|_| None, read: &read, out: &mut out, terminal: false };
-    let words = ["--socket", socket.to_str().expect("UTF-8")]
-        .into_iter()
-        .chain(words.split_whitespace())
-        .map(OsString::from);
-    let result = client.run(words, &mut world);
-    (result, String::from_utf8(out).expect("UTF-8"), seen.into_inner())
+/// Runs `words` against the socket of `place`, which is the root as well: status and output.
+fn run(client: &Client, place: &Place, words: &str) -> (Result<u8, Failure>, String) {
+    let mut out = Vec::new();
+    let root = Root::at(&place.0);
+    let mut world =
+        World { env: &|_| None, root, superuser: false, out: &mut out, terminal: false };
+    let socket = place.socket().into_os_string();
+    let words = words.split_whitespace().map(OsString::from);
+    let result = client.run(["--socket".into(), socket].into_iter().chain(words), &mut world);
+    (result, String::from_utf8(out).expect("UTF-8"))
 }
 
 fn controller(device: &str, connected: &str) -> Value {
@@ -72,10 +59,9 @@ fn tracing_is_switched_and_read_back() {
     ] {
         let place = Place::new();
         let daemon = place.answering(good);
-        let (result, out, files) = run(&STACCTL_CLIENT, &place, words);
+        let (result, out) = run(&STACCTL_CLIENT, &place, words);
         assert_eq!((result.expect("done"), out.as_str()), (0, text));
         assert_eq!(daemon.join().expect("well"), [Call::SetTron(set), Call::GetTron]);
-        assert_eq!(files, [""; 0], "no command but dlp and status reads files");
     }
 }
 
@@ -83,7 +69,7 @@ fn tracing_is_switched_and_read_back() {
 fn a_denial_is_reported_as_one() {
     let place = Place::new();
     let daemon = place.answering(|_| Err((ACCESS_DENIED, "you are uid 1000")));
-    let (result, out, _) = run(&STAFCTL_CLIENT, &place, "troff");
+    let (result, out) = run(&STAFCTL_CLIENT, &place, "troff");
     let failure = result.expect_err("denied");
     assert_eq!((failure.exit, out.as_str()), (1, ""));
     let text = failure.to_string();
@@ -95,7 +81,7 @@ fn a_denial_is_reported_as_one() {
 fn a_daemons_error_is_reported_with_name_and_text() {
     let place = Place::new();
     let daemon = place.answering(|_| Err((ERROR_FAILED, "it broke\u{1b}[2J")));
-    let (result, ..) = run(&STAFCTL_CLIENT, &place, "ls");
+    let (result, _) = run(&STAFCTL_CLIENT, &place, "ls");
     let failure = result.expect_err("failed");
     let text = "stafd answered org.freedesktop.DBus.Error.Failed: it broke\\u{1b}[2J";
     assert_eq!((failure.exit, failure.to_string().as_str()), (1, text));
@@ -106,7 +92,7 @@ fn a_daemons_error_is_reported_with_name_and_text() {
 fn a_daemon_that_does_not_run_has_its_own_words() {
     let place = Place::new();
     for words in ["ls", "status", "tron", "dlp -a x -s 1", "adlp", "wait --timeout 0"] {
-        let (result, out, _) = run(&STAFCTL_CLIENT, &place, words);
+        let (result, out) = run(&STAFCTL_CLIENT, &place, words);
         let failure = result.expect_err("nobody is there");
         assert!(failure.cause.is::<Verbatim>(), "{failure}");
         assert!(failure.to_string().starts_with("Unable to communicate with stafd over "));
@@ -125,7 +111,7 @@ fn ls_prints_the_list_in_each_form() {
     ] {
         let place = Place::new();
         let daemon = place.answering(good);
-        let (result, out, _) = run(&STAFCTL_CLIENT, &place, words);
+        let (result, out) = run(&STAFCTL_CLIENT, &place, words);
         assert_eq!(result.expect("done"), 0);
         assert!(out.contains(part) && out.ends_with('\n'), "{words}: {out}");
         assert_eq!(daemon.join().expect("well"), [Call::ListControllers { detailed }]);
@@ -136,7 +122,7 @@ fn ls_prints_the_list_in_each_form() {
 fn the_status_joins_what_three_calls_tell() {
     let place = Place::new();
     let daemon = place.answering(good);
-    let (result, out, _) = run(&STAFCTL_CLIENT, &place, "status --json");
+    let (result, out) = run(&STAFCTL_CLIENT, &place, "status --json");
     assert_eq!(result.expect("done"), 0);
     let status: Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!(status["tron"], json!(false));
@@ -158,7 +144,7 @@ fn the_status_joins_what_three_calls_tell() {
 fn the_status_of_the_connector_has_no_log_pages() {
     let place = Place::new();
     let daemon = place.answering(good);
-    let (result, out, _) = run(&STACCTL_CLIENT, &place, "status");
+    let (result, out) = run(&STACCTL_CLIENT, &place, "status");
     assert_eq!(result.expect("done"), 0);
     assert!(!out.contains("log_pages") && out.contains("'connect attempts': '1'"), "{out}");
     assert!(!out.contains("process"), "the reference has no such key: {out}");
@@ -171,15 +157,11 @@ fn the_table_of_the_status_begins_with_the_process() {
     let place = Place::new();
     let daemon = place.answering(good);
     let pid = std::process::id();
-    let files = |path: &str| match path {
-        "/proc/uptime" => Ok("1000.0 1.0".into()),
-        path if path == format!("/proc/{pid}/stat") => {
-            Ok(format!("{pid} (stafd) S {} 90000 0", "0 ".repeat(18)))
-        }
-        path if path == format!("/proc/{pid}/status") => Ok("VmRSS:\t  1024 kB\n".into()),
-        other => panic!("{other}"),
-    };
-    let (result, out, _) = run_with(&STAFCTL_CLIENT, &place.socket(), "status -o table", &files);
+    place.file("proc/uptime", "1000.0 1.0");
+    let stat = format!("{pid} (stafd) S {} 90000 0", "0 ".repeat(18));
+    place.file(&format!("proc/{pid}/stat"), &stat);
+    place.file(&format!("proc/{pid}/status"), "VmRSS:\t  1024 kB\n");
+    let (result, out) = run(&STAFCTL_CLIENT, &place, "status -o table");
     assert_eq!(result.expect("done"), 0);
     let first = format!("stafd: pid {pid}, up 1 min 40 s, 1.0 MiB resident");
     assert_eq!(out.lines().next(), Some(first.as_str()));
@@ -194,7 +176,7 @@ fn members_that_an_older_daemon_lacks_are_done_without() {
         Call::ControllerInfo(_) | Call::GetLogPages(_) => Err((UNKNOWN_METHOD, "what?")),
         other => good(other),
     });
-    let (result, out, _) = run(&STAFCTL_CLIENT, &place, "status");
+    let (result, out) = run(&STAFCTL_CLIENT, &place, "status");
     assert_eq!(result.expect("done"), 0);
     assert!(out.contains("'log_pages': []"), "{out}");
     daemon.join().expect("well");
@@ -209,12 +191,9 @@ fn dlp_asks_for_exactly_the_controller_named() {
     ] {
         let place = Place::new();
         let daemon = place.answering(good);
-        let files = |path: &str| match path {
-            "/etc/nvme/hostnqn" => Ok("nqn.2014-08.org.example:this-host\n".into()),
-            "/etc/nvme/hostid" => Ok("01234567-0123-0123-0123-0123456789ab\n".into()),
-            _ => Err("no such file".into()),
-        };
-        let (result, out, _) = run_with(&STAFCTL_CLIENT, &place.socket(), words, &files);
+        place.file("etc/nvme/hostnqn", "nqn.2014-08.org.example:this-host\n");
+        place.file("etc/nvme/hostid", "01234567-0123-0123-0123-0123456789ab\n");
+        let (result, out) = run(&STAFCTL_CLIENT, &place, words);
         assert_eq!(result.expect("done"), 0);
         assert_eq!(out, "[{'subnqn': 'nqn.s', 'subtype': 'nvme'}]\n");
         let dc = "nqn.2014-08.org.nvmexpress.discovery";
@@ -227,7 +206,7 @@ fn dlp_asks_for_exactly_the_controller_named() {
 fn dlp_works_on_a_host_without_a_name() {
     let place = Place::new();
     let daemon = place.answering(good);
-    let (result, ..) = run(&STAFCTL_CLIENT, &place, "dlp -a x -s 1");
+    let (result, _) = run(&STAFCTL_CLIENT, &place, "dlp -a x -s 1");
     assert_eq!(result.expect("done"), 0);
     let calls = daemon.join().expect("well");
     assert!(matches!(&calls[..], [Call::GetLogPages([.., host_nqn])] if host_nqn.is_empty()));
@@ -237,7 +216,7 @@ fn dlp_works_on_a_host_without_a_name() {
 fn dlp_needs_address_and_port() {
     let place = Place::new();
     for (words, missing) in [("dlp -a x", "--trsvcid"), ("dlp -s 1", "--traddr")] {
-        let (result, ..) = run(&STAFCTL_CLIENT, &place, words);
+        let (result, _) = run(&STAFCTL_CLIENT, &place, words);
         let failure = result.expect_err("incomplete");
         assert_eq!(failure.exit, USAGE);
         assert!(failure.to_string().contains(missing), "{failure}");
@@ -248,7 +227,7 @@ fn dlp_needs_address_and_port() {
 fn adlp_prints_all_pages() {
     let place = Place::new();
     let daemon = place.answering(good);
-    let (result, out, _) = run(&STAFCTL_CLIENT, &place, "adlp -d --json");
+    let (result, out) = run(&STAFCTL_CLIENT, &place, "adlp -d --json");
     assert_eq!(result.expect("done"), 0);
     let text = r#"[{"discovery-controller":{"device":"nvme0"},"log-pages":[{"eflags":"4","typed":{"eflags":4}}]}]"#;
     assert_eq!(out, format!("{text}\n"));
@@ -273,7 +252,7 @@ fn waiting_ends_with_the_signal_that_brings_the_last_connection() {
         }
         looks
     });
-    let (result, out, _) = run(&STAFCTL_CLIENT, &place, "wait --timeout 20");
+    let (result, out) = run(&STAFCTL_CLIENT, &place, "wait --timeout 20");
     assert_eq!((result.expect("connected"), out.as_str()), (0, ""));
     assert_eq!(daemon.join().expect("well"), 2);
 }
@@ -282,7 +261,7 @@ fn waiting_ends_with_the_signal_that_brings_the_last_connection() {
 fn waiting_in_vain_says_how_many_there_are() {
     let place = Place::new();
     let daemon = place.answering(good);
-    let (result, ..) = run(&STAFCTL_CLIENT, &place, "wait --count 2 --timeout 0");
+    let (result, _) = run(&STAFCTL_CLIENT, &place, "wait --count 2 --timeout 0");
     let failure = result.expect_err("too few");
     let text = "1 of 2 controllers connected after 0 s";
     assert_eq!((failure.exit, failure.to_string().as_str()), (FAILED, text));
@@ -301,7 +280,7 @@ fn waiting_does_not_need_signals() {
         }
         other => panic!("{other:?}"),
     });
-    let (result, ..) = run(&STACCTL_CLIENT, &place, "wait --timeout 20");
+    let (result, _) = run(&STACCTL_CLIENT, &place, "wait --timeout 20");
     assert_eq!(result.expect("connected"), 0);
     assert_eq!(daemon.join().expect("well").len(), 3);
 }
@@ -317,7 +296,7 @@ fn waiting_for_a_silent_daemon_ends_in_time() {
         drop(to);
         more
     });
-    let (result, ..) = run(&STAFCTL_CLIENT, &place, "wait --timeout 0.05");
+    let (result, _) = run(&STAFCTL_CLIENT, &place, "wait --timeout 0.05");
     let failure = result.expect_err("silence");
     assert_eq!(failure.to_string(), "no answer from stafd within 0.25 s");
     assert_eq!(daemon.join().expect("well"), "");
