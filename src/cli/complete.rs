@@ -9,6 +9,10 @@ use super::{Command, Flag, Program};
 /// Shells that there are scripts for.
 pub const SHELLS: [&str; 3] = ["bash", "zsh", "fish"];
 
+/// Values of these names are completed as files.
+const FILE: &str = "FILE";
+const PATH: &str = "PATH";
+
 impl<A> Program<A> {
     /// The completion script for `shell`, one of [`SHELLS`]; `None` for any other.
     #[must_use]
@@ -25,7 +29,10 @@ impl<A> Program<A> {
         let function = format!("_{}", self.name.replace('-', "_"));
         let mut out = format!("# bash completion for {}\n{function}() {{\n", self.name);
         out.push_str("    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}\n");
-        out.push_str("    local command= word\n    COMPREPLY=()\n");
+        out.push_str("    local command= word words\n    COMPREPLY=()\n");
+        // The shell makes three words of `--option=value`.
+        out.push_str("    [[ $cur == = ]] && cur=\n");
+        out.push_str("    [[ $prev == = ]] && prev=${COMP_WORDS[COMP_CWORD-2]}\n");
         if !self.commands.is_empty() {
             let names: Vec<&str> = self.commands.iter().map(|c| c.name).collect();
             out.push_str("    for word in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n");
@@ -42,7 +49,7 @@ impl<A> Program<A> {
                 patterns.push_str(&format!("|{scope}:-{letter}"));
             }
             let reply = match (flag.choices, flag.value) {
-                ([], Some("FILE")) => "compgen -f -- \"$cur\"".to_owned(),
+                ([], Some(FILE | PATH)) => "compgen -f -- \"$cur\"".to_owned(),
                 ([], _) => ":".to_owned(),
                 (choices, _) => format!("compgen -W \"{}\" -- \"$cur\"", choices.join(" ")),
             };
@@ -60,7 +67,7 @@ impl<A> Program<A> {
         out.push_str(&format!("        *) words=\"{}\" ;;\n    esac\n", words.trim_start()));
         out.push_str("    mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$cur\")\n}\n");
         out.push_str(&format!("complete -o default -F {function} {}\n", self.name));
-        out.replacen("command= word\n", "command= word words\n", 1)
+        out
     }
 
     fn zsh(&self) -> String {
@@ -115,7 +122,7 @@ impl<A> Program<A> {
             rest.push_str(&format!(" -l {}", flag.long));
             match (flag.choices, flag.value) {
                 (_, None) => {}
-                ([], Some("FILE")) => rest.push_str(" -r -F"),
+                ([], Some(FILE | PATH)) => rest.push_str(" -r -F"),
                 ([], Some(_)) => rest.push_str(" -x"),
                 (choices, Some(_)) => rest.push_str(&format!(" -x -a '{}'", choices.join(" "))),
             }
@@ -144,7 +151,7 @@ fn zsh_flag<A>(flag: &Flag<A>) -> Vec<String> {
     let help = flag.help.replace('[', "\\[").replace(']', "\\]").replace(':', "\\:");
     let value = match (flag.choices, flag.value) {
         (_, None) => String::new(),
-        ([], Some("FILE")) => ":file:_files".to_owned(),
+        ([], Some(FILE | PATH)) => ":file:_files".to_owned(),
         ([], Some(name)) => format!(":{name}: "),
         (choices, Some(name)) => format!(":{name}:({})", choices.join(" ")),
     };
@@ -158,7 +165,9 @@ fn zsh_flag<A>(flag: &Flag<A>) -> Vec<String> {
 }
 
 fn zsh_built_in() -> [String; 2] {
-    [quoted("--help[print help and exit]"), quoted("--version[print the version and exit]")]
+    // Braces outside the quotes: the shell makes two specifications of each.
+    let both = |short, long, text| format!("{{-{short},--{long}}}'[{text}]'");
+    [both('h', "help", "print help and exit"), both('v', "version", "print the version and exit")]
 }
 
 fn zsh_arguments(options: &str, flags: &[String], rest: &[&str]) -> String {

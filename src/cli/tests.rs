@@ -247,6 +247,8 @@ fn the_bash_script_completes() {
         (&TOOL, "stafctl l", "ls"),
         (&TOOL, "stafctl ls --d", "--detailed"),
         (&TOOL, "stafctl --output t", "table"),
+        (&TOOL, "stafctl --output = t", "table"),
+        (&TOOL, "stafctl --output =", "json table"),
         (&DAEMON, "stafd --sysl", "--syslog"),
     ] {
         let script = program.completions("bash").expect("bash is known");
