@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Waiting longer after each failure.
 //!
-//! Owns the position in a table of spans. Leaves the clock and the timer to the caller. The last span
-//! repeats for ever; an empty table means not to wait at all.
+//! Owns the position in a table of spans. Leaves the clock and the timer to the caller. The last
+//! span repeats for ever; an empty table means not to wait at all.
 
 use std::time::Duration;
 
@@ -43,7 +43,8 @@ impl Backoff {
     }
 }
 
-/// `span`, made up to `percent` per cent longer or shorter, so that many hosts do not retry together.
+/// `span`, made up to `percent` per cent longer or shorter, so that many hosts do not retry
+/// together.
 ///
 /// More than 100 per cent counts as 100: a span never becomes negative.
 #[must_use]

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The end of an error's way: what `main` prints, once and on one line, and exits with.
 //!
-//! Libraries return typed enums; only binaries build a [`Failure`]. The text names each error of the
-//! chain once. A reader that went away (`stafctl ls | head`) is no failure.
+//! Libraries return typed enums; only binaries build a [`Failure`]. The text names each error of
+//! the chain once. A reader that went away (`stafctl ls | head`) is no failure.
 
 use std::error::Error;
 use std::fmt::{self, Write as _};

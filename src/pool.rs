@@ -2,9 +2,9 @@
 //! A few threads for calls that block, and a descriptor that tells the loop when one is done.
 //!
 //! Owns the threads, the queue and the results. Threads start when work arrives, up to a limit, and
-//! then stay. Dropping the pool discards what is queued and lets go of the threads: one that is stuck
-//! in the kernel is never waited for, and ends with the process. A job that panics costs its result,
-//! not its thread.
+//! then stay. Dropping the pool discards what is queued and lets go of the threads: one that is
+//! stuck in the kernel is never waited for, and ends with the process. A job that panics costs its
+//! result, not its thread.
 
 use std::collections::VecDeque;
 use std::io;
@@ -79,7 +79,8 @@ impl<J: Send + 'static, R: Send + 'static> Pool<J, R> {
     /// Queues `job`.
     ///
     /// # Errors
-    /// Gives the job back when the queue is full, or when there is no thread and none can be started.
+    /// Gives the job back when the queue is full, or when there is no thread and none can be
+    /// started.
     pub fn submit(&mut self, job: J) -> Result<(), J> {
         let mut state = self.shared.lock();
         if state.queue.len() >= self.queue_max {

@@ -2,12 +2,12 @@
 //! Child processes with limits: on time, on output, and on how long anybody waits for them.
 //!
 //! Owns the process (as a pidfd), its process group and the reading ends of its output. A [`Child`]
-//! lives on the loop and never blocks: watch [`Child::fds`], set a timer for [`Child::deadline`], and
-//! call [`Child::advance`] on either. [`run`] is the same for tools without a loop.
+//! lives on the loop and never blocks: watch [`Child::fds`], set a timer for [`Child::deadline`],
+//! and call [`Child::advance`] on either. [`run`] is the same for tools without a loop.
 //!
-//! A child starts with standard input closed off, no blocked signals, and a process group of its own,
-//! which is killed as a whole when a limit is passed or the [`Child`] is dropped. Descendants that left
-//! the group and still hold the output open are not waited for.
+//! A child starts with standard input closed off, no blocked signals, and a process group of its
+//! own, which is killed as a whole when a limit is passed or the [`Child`] is dropped. Descendants
+//! that left the group and still hold the output open are not waited for.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -136,8 +136,8 @@ impl Child {
 
     /// Takes what is there and enforces the limits; the output once the child has ended.
     ///
-    /// Does work for at most the output that the limits allow. After `Some` the child is used up, and
-    /// further calls answer `None`.
+    /// Does work for at most the output that the limits allow. After `Some` the child is used up,
+    /// and further calls answer `None`.
     pub fn advance(&mut self, now: Time) -> Option<Output> {
         if self.reaped {
             return None;

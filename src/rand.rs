@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Random numbers: a seeded generator for decisions that a simulation repeats, and the kernel's for names.
+//! Random numbers: a seeded generator for decisions that a simulation repeats, and the kernel's for
+//! names.
 //!
-//! [`Rng`] is `xoshiro256**` (Blackman and Vigna), filled by SplitMix64: fast, repeatable, and not fit
-//! for secrets. [`uuid_v4`] asks the kernel each time (RFC 9562, section 5.4).
+//! [`Rng`] is `xoshiro256**` (Blackman and Vigna), filled by SplitMix64: fast, repeatable, and not
+//! fit for secrets. [`uuid_v4`] asks the kernel each time (RFC 9562, section 5.4).
 
 use std::fmt::Write as _;
 
@@ -35,7 +36,8 @@ impl Rng {
         out
     }
 
-    /// A number from zero up to, not including, `n`, each as likely as the others; zero for `n` zero.
+    /// A number from zero up to, not including, `n`, each as likely as the others; zero for `n`
+    /// zero.
     pub const fn below(&mut self, n: u64) -> u64 {
         if n == 0 {
             return 0;

@@ -51,7 +51,8 @@ impl Notifier {
     /// The service is up, or done with reloading.
     ///
     /// # Errors
-    /// What sendto(2) says; `WouldBlock` when the manager is not listening now. So for all the others.
+    /// What sendto(2) says; `WouldBlock` when the manager is not listening now. So for all the
+    /// others.
     pub fn ready(&self) -> io::Result<()> {
         self.send("READY=1")
     }
@@ -95,8 +96,8 @@ impl Notifier {
     }
 }
 
-/// How often to call [`Notifier::watchdog`]: half of what the manager tolerates. `None` when it does
-/// not watch the process `pid`.
+/// How often to call [`Notifier::watchdog`]: half of what the manager tolerates. `None` when it
+/// does not watch the process `pid`.
 #[must_use]
 pub fn watchdog_period(env: impl Fn(&str) -> Option<OsString>, pid: u32) -> Option<Duration> {
     let tolerated: u64 = number(&env("WATCHDOG_USEC")?)?;

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Text for people: quoting, neutral control characters, aligned tables.
 //!
-//! Everything that came from a peer, a device or a file passes [`escape_control`] before a terminal or
-//! a log sees it, so that no name can move the cursor or forge a line.
+//! Everything that came from a peer, a device or a file passes [`escape_control`] before a terminal
+//! or a log sees it, so that no name can move the cursor or forge a line.
 
 use std::borrow::Cow;
 use std::fmt;
 
-/// `text` in single quotes, with control characters, quotes and backslashes escaped: one line, always.
+/// `text` in single quotes, with control characters, quotes and backslashes escaped: one line,
+/// always.
 #[must_use]
 pub fn quote(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
@@ -47,7 +48,8 @@ fn push_visible(out: &mut String, c: char) {
 
 /// Rows under headings, each column as wide as its widest cell, two blanks between columns.
 ///
-/// Cells are escaped with [`escape_control`]; an empty one prints as `-`, so that columns can be counted.
+/// Cells are escaped with [`escape_control`]; an empty one prints as `-`, so that columns can be
+/// counted.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     rows: Vec<Vec<String>>,

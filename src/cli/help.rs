@@ -88,7 +88,8 @@ fn flag<A>(out: &mut String, flag: &Flag<A>) {
     describe(out, &names, &text);
 }
 
-/// One entry: the names, then the text wrapped into its column, below the names where they are long.
+/// One entry: the names, then the text wrapped into its column, below the names where they are
+/// long.
 fn describe(out: &mut String, names: &str, text: &str) {
     let mut line = format!("  {names}");
     if line.chars().count() + 2 > INDENT {

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Command lines as data: one table per program drives parsing, help and completions.
 //!
-//! Owns the tables' form, the parser ([`Program::parse`]), the help text ([`Program::help`]) and the
-//! completion scripts ([`Program::completions`]). Tables are plain statics, so that tests compare them
-//! with the manual pages. Parsing only records: the setters store what was said, validation follows in
-//! the program. Nothing here prints or exits.
+//! Owns the tables' form, the parser ([`Program::parse`]), the help text ([`Program::help`]) and
+//! the completion scripts ([`Program::completions`]). Tables are plain statics, so that tests
+//! compare them with the manual pages. Parsing only records: the setters store what was said,
+//! validation follows in the program. Nothing here prints or exits.
 //!
 //! Follows the GNU conventions: long options may be abbreviated to a unique prefix and take
 //! `--option=value`, short ones may be joined (`-sf FILE`), `--` ends the options. `--help` (`-h`),
-//! `--version` (`-v`) and the hidden `--completions SHELL` exist in every program and need no entry.
+//! `--version` (`-v`) and the hidden `--completions SHELL` exist in every program and need no
+//! entry.
 
 mod complete;
 mod help;

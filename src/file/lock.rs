@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Advisory locks between processes (flock(2)): one holder per file, released when it ends, however.
+//! Advisory locks between processes (flock(2)): one holder per file, released when it ends,
+//! however.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -8,14 +9,16 @@ use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
 
-/// Held until dropped. The file stays: removing it would let two processes lock two files of one name.
+/// Held until dropped. The file stays: removing it would let two processes lock two files of one
+/// name.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
 }
 
 impl Lock {
-    /// Takes the lock of `path`, creating the file where there is none; `None` when another holds it.
+    /// Takes the lock of `path`, creating the file where there is none; `None` when another holds
+    /// it.
     ///
     /// # Errors
     /// What open(2) and flock(2) say.

@@ -2,8 +2,8 @@
 //! Files under an injected root, read with limits; atomic replacement; locks.
 //!
 //! Programs name files by their usual absolute paths and go through a [`Root`], so that tests put a
-//! directory of their own in its place. Everything read is bounded. Nothing here blocks on a FIFO or
-//! a terminal that stands where a file was expected.
+//! directory of their own in its place. Everything read is bounded. Nothing here blocks on a FIFO
+//! or a terminal that stands where a file was expected.
 
 mod lock;
 mod replace;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Replacing a file as a whole: readers see the old content or the new, also after a power failure.
 //!
-//! A temporary file in the same directory is written, synchronised and renamed over the old one, and
-//! the directory is synchronised. On any error the old file stays and the temporary one is removed.
+//! A temporary file in the same directory is written, synchronised and renamed over the old one,
+//! and the directory is synchronised. On any error the old file stays and the temporary one is
+//! removed.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write as _};
@@ -17,8 +18,8 @@ const MODE_BITS: u32 = 0o7777;
 
 /// Makes `bytes` the content of `path`.
 ///
-/// A file that exists keeps its mode and owner, and a symbolic link its place: the file it leads to is
-/// replaced. A new file gets `mode` whatever the umask is.
+/// A file that exists keeps its mode and owner, and a symbolic link its place: the file it leads to
+/// is replaced. A new file gets `mode` whatever the umask is.
 ///
 /// # Errors
 /// What the calls say; also when the owner cannot be kept, which takes root for other users' files.

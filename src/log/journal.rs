@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The journal's native protocol: one datagram per line, fields as `NAME=value`, or, where the value
-//! holds a newline, as `NAME`, a newline, the length as 64 bits little-endian, and the value.
+//! The journal's native protocol: one datagram per line, fields as `NAME=value`, or, where the
+//! value holds a newline, as `NAME`, a newline, the length as 64 bits little-endian, and the value.
 
 use std::io;
 use std::os::unix::net::UnixDatagram;

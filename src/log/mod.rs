@@ -2,14 +2,16 @@
 //! Where log lines go: the backend of the `log` facade.
 //!
 //! Owns the choice of the place ([`Target`]), lines written before a place exists, the counting of
-//! repeated lines, and the protocols of the journal, syslog, the kernel's buffer and streams. What is
-//! worth a line is decided where the macros are called. A line is delivered at most once; writing one
-//! never blocks on the journal or syslog, and lines that they do not take in time are counted.
+//! repeated lines, and the protocols of the journal, syslog, the kernel's buffer and streams. What
+//! is worth a line is decided where the macros are called. A line is delivered at most once;
+//! writing one never blocks on the journal or syslog, and lines that they do not take in time are
+//! counted.
 //!
 //! Key-values become fields of the journal: `info!(controller = tid.as_str(); "...")` gives
 //! `CONTROLLER=`. Levels map to syslog's as error 3, warning 4, information 6, debug 7.
 //!
-//! Standards: systemd's native journal protocol, sd-daemon(3) prefixes, syslog(3), RFC 3164 priorities.
+//! Standards: systemd's native journal protocol, sd-daemon(3) prefixes, syslog(3), RFC 3164
+//! priorities.
 
 mod journal;
 mod kmsg;
@@ -53,7 +55,8 @@ pub enum Target {
     Stderr,
     /// To standard output.
     Stdout,
-    /// To the journal, else to `/dev/log`, else in an initramfs to `/dev/kmsg`, else to standard error.
+    /// To the journal, else to `/dev/log`, else in an initramfs to `/dev/kmsg`, else to standard
+    /// error.
     Syslog,
     /// To the kernel's buffer, else to standard error.
     Kmsg,
@@ -164,8 +167,8 @@ pub fn set_level(level: LevelFilter) {
     ::log::set_max_level(level);
 }
 
-/// Does what is due: looks for a place that was missing, reports repeated lines. Returns when to come
-/// back, or `None` when nothing is pending. The loop calls it once per turn.
+/// Does what is due: looks for a place that was missing, reports repeated lines. Returns when to
+/// come back, or `None` when nothing is pending. The loop calls it once per turn.
 pub fn tick(now: Time) -> Option<Time> {
     LOGGER.get().and_then(|logger| logger.lock().tick(now))
 }

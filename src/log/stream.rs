@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Standard error or output: one line each, for people, or with `<N>` for a manager that reads along.
+//! Standard error or output: one line each, for people, or with `<N>` for a manager that reads
+//! along.
 
 use std::io::{self, Write};
 
@@ -31,7 +32,8 @@ impl<W: Write + Send> Stream<W> {
 }
 
 impl<W: Write + Send> Sink for Stream<W> {
-    /// A stream is the last resort: when it fails there is nobody left to tell, and the line is lost.
+    /// A stream is the last resort: when it fails there is nobody left to tell, and the line is
+    /// lost.
     fn write(&mut self, line: &Line) -> io::Result<()> {
         let text = escape_control(&line.text);
         let out = match self.form {

@@ -13,8 +13,8 @@ pub fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
     if number < 0 {
         return Err(rustix::io::Errno::BADF.into());
     }
-    // SAFETY: the number is not -1, and is borrowed for one fcntl, which fails with EBADF when it is
-    // not open.
+    // SAFETY: the number is not -1, and is borrowed for one fcntl, which fails with EBADF when it
+    // is not open.
     let fd = unsafe { BorrowedFd::borrow_raw(number) };
     Ok(rustix::io::fcntl_dupfd_cloexec(fd, 0)?)
 }

@@ -2,8 +2,8 @@
 //! Netlink sockets that know who sent a message (netlink(7)).
 //!
 //! Owns the socket and the envelope: sender's port and groups, credentials, truncation, loss. The
-//! messages inside are decoded elsewhere. Any process may send unicast messages to a netlink socket;
-//! [`Envelope`] has what it takes to tell the kernel's apart.
+//! messages inside are decoded elsewhere. Any process may send unicast messages to a netlink
+//! socket; [`Envelope`] has what it takes to tell the kernel's apart.
 #![allow(unsafe_code, reason = "rustix cannot represent credentials with process id 0")]
 
 use std::io;
@@ -62,8 +62,8 @@ pub struct Envelope {
 pub enum Reception {
     /// A message is in the buffer.
     Message(Envelope),
-    /// The receive buffer overflowed and messages were lost (`ENOBUFS`): take stock afresh. Messages
-    /// that did fit follow.
+    /// The receive buffer overflowed and messages were lost (`ENOBUFS`): take stock afresh.
+    /// Messages that did fit follow.
     Lost,
     /// Nothing is waiting.
     Empty,
@@ -152,7 +152,8 @@ impl Socket {
         header.msg_iovlen = 1;
         header.msg_control = control.as_mut_ptr().cast();
         header.msg_controllen = size_of_val(&control) as _;
-        // SAFETY: every pointer of the header points to a live local, or to `buffer`, with its length.
+        // SAFETY: every pointer of the header points to a live local, or to `buffer`, with its
+        // length.
         let code = unsafe { libc::recvmsg(self.fd.as_raw_fd(), &raw mut header, libc::MSG_TRUNC) };
         let Ok(sent) = usize::try_from(code) else {
             return Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO));

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! NVMe admin commands through a controller's character device (`NVME_IOCTL_ADMIN_CMD`).
 //!
-//! Owns the layout of `struct nvme_passthru_cmd` (`linux/nvme_ioctl.h`) and keeps the two ways to fail
-//! apart: the device's status and the kernel's error number. The meaning of commands is the caller's.
-//! The call blocks, for as long as the kernel waits for the device: never call it in the loop.
+//! Owns the layout of `struct nvme_passthru_cmd` (`linux/nvme_ioctl.h`) and keeps the two ways to
+//! fail apart: the device's status and the kernel's error number. The meaning of commands is the
+//! caller's. The call blocks, for as long as the kernel waits for the device: never call it in the
+//! loop.
 #![allow(unsafe_code, reason = "the ioctl is not known to rustix")]
 
 use std::error::Error;
@@ -30,7 +31,8 @@ pub struct Passthru {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AdminError {
-    /// The controller said no: status code in bits 7:0, status code type in bits 10:8, DNR in bit 14.
+    /// The controller said no: status code in bits 7:0, status code type in bits 10:8, DNR in bit
+    /// 14.
     Status(u16),
     /// The kernel did: the error number. `EINTR` also stands for a command cancelled by a reset.
     Errno(i32),

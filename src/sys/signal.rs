@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Signals as a descriptor (signalfd(2)), for the loop.
 //!
-//! Owns the descriptor and the mask of the calling thread: [`Signals::new`] blocks the signals there,
-//! and threads inherit the mask of their creator, so it is called before the first thread starts.
-//! Child processes inherit it too, which few programs expect: start them with [`with_empty_mask`].
+//! Owns the descriptor and the mask of the calling thread: [`Signals::new`] blocks the signals
+//! there, and threads inherit the mask of their creator, so it is called before the first thread
+//! starts. Child processes inherit it too, which few programs expect: start them with
+//! [`with_empty_mask`].
 #![allow(unsafe_code, reason = "rustix has neither signalfd nor thread masks")]
 
 use std::io;

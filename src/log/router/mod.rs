@@ -2,8 +2,8 @@
 //! From lines to a sink: waiting for a place, moving to a better one, surviving the loss of one.
 //!
 //! Time is an argument and places are a trait, so that everything here is tested without a system.
-//! Lines keep their order. When the wanted places are missing, lines are held for at most [`GRACE`];
-//! then the last resort takes them, and a better place takes over whenever it appears.
+//! Lines keep their order. When the wanted places are missing, lines are held for at most
+//! [`GRACE`]; then the last resort takes them, and a better place takes over whenever it appears.
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
