@@ -150,3 +150,162 @@ fn entry(section: &str, line: u32, content: &str) -> Entry {
         continued: Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Section, key, value and line of every entry.
+    fn entries(text: &str) -> Vec<(String, String, Option<String>, u32)> {
+        let ini = Ini::parse(text).expect("the text is INI");
+        ini.entries.into_iter().map(|e| (e.section, e.key, e.value, e.line)).collect()
+    }
+
+    fn entry(
+        section: &str,
+        key: &str,
+        value: &str,
+        line: u32,
+    ) -> (String, String, Option<String>, u32) {
+        (section.to_owned(), key.to_owned(), Some(value.to_owned()), line)
+    }
+
+    // R034
+    #[test]
+    fn keys_and_values_are_split_at_the_first_equals_sign() {
+        let text = "[A]\nKey = a = b\n\tTwo=x\t \nempty=\nlone\n=nameless\n";
+        assert_eq!(entries(text)[..1], [entry("A", "key", "a = b\nTwo=x", 2)]);
+        let ini = Ini::parse(text).expect("the text is INI");
+        let keys: Vec<(&str, Option<&str>)> =
+            ini.entries.iter().map(|e| (e.key.as_str(), e.value.as_deref())).collect();
+        assert_eq!(
+            keys,
+            [
+                ("key", Some("a = b\nTwo=x")),
+                ("empty", Some("")),
+                ("lone", None),
+                ("", Some("nameless"))
+            ]
+        );
+    }
+
+    // R034
+    #[test]
+    fn sections_merge_and_repeated_keys_keep_their_order() {
+        let text = "[A]\nk=1\n[B]\nk=2\n[A]\nk=3\nk=4\n";
+        assert_eq!(
+            entries(text),
+            [
+                entry("A", "k", "1", 2),
+                entry("B", "k", "2", 4),
+                entry("A", "k", "3", 6),
+                entry("A", "k", "4", 7)
+            ]
+        );
+        let ini = Ini::parse(text).expect("the text is INI");
+        let names: Vec<&str> = ini.sections.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["A", "B", "A"]);
+    }
+
+    // R034
+    #[test]
+    fn names_of_sections_are_taken_literally() {
+        let ini = Ini::parse("[ I/O stuff ]\n[a]b]  trailing\n").expect("the text is INI");
+        assert_eq!(ini.sections, [(" I/O stuff ".to_owned(), 1), ("a]b".to_owned(), 2)]);
+    }
+
+    // R034, R038
+    #[test]
+    fn only_whole_lines_are_comments() {
+        let text = "# before\n; too\n[A]\n  # indented\nk=v # not a comment\n;k=w\n";
+        assert_eq!(entries(text), [entry("A", "k", "v # not a comment", 5)]);
+    }
+
+    // R034
+    #[test]
+    fn deeper_indented_lines_continue_a_value() {
+        let text = "[A]\nlist=one\n  two\n\n  # between\n\tthree\nnext=1\n";
+        let ini = Ini::parse(text).expect("the text is INI");
+        let lines: Vec<(u32, &str)> = ini.entries[0].lines().collect();
+        assert_eq!(lines, [(2, "one"), (3, "two"), (6, "three")]);
+        assert_eq!(ini.entries[1].key, "next");
+        let from_header = Ini::parse("[A]\n  a=1\n  b=2\n").expect("the text is INI");
+        assert_eq!(from_header.entries.len(), 2, "equally indented keys are keys");
+        let valueless = Ini::parse("[A]\nlist=\n  one\nflag\n  two\n").expect("the text is INI");
+        let all: Vec<(u32, &str)> = valueless.entries.iter().flat_map(Entry::lines).collect();
+        assert_eq!(all, [(3, "one"), (5, "two")]);
+    }
+
+    // R034
+    #[test]
+    fn carriage_returns_byte_order_mark_and_tabs_do_not_matter() {
+        let plain = "[A]\nk=v\nl=w\n";
+        for odd in ["[A]\r\nk=v\r\nl=w\r\n", "\u{feff}[A]\nk\t=\tv\nl =w", "[A]\n\nk= v \nl=w\n"] {
+            let strip = |text: &str| -> Vec<(String, Option<String>)> {
+                entries(text).into_iter().map(|(_, key, value, _)| (key, value)).collect()
+            };
+            assert_eq!(strip(odd), strip(plain), "{odd:?}");
+        }
+    }
+
+    // R037
+    #[test]
+    fn what_is_no_ini_is_refused_with_its_line() {
+        for (text, line, reason) in [
+            ("k=v\n[A]\n", 1, IniReason::OutsideSection),
+            ("# fine\n\ngarbage\n", 3, IniReason::OutsideSection),
+            ("[A]\nk=v\n[B\n", 3, IniReason::Header),
+            ("[]\n", 1, IniReason::Header),
+            ("[A]\nk=\0\n", 2, IniReason::Nul),
+        ] {
+            assert_eq!(Ini::parse(text), Err(IniError { line, reason }), "{text:?}");
+        }
+        let error = Ini::parse("x").expect_err("no section");
+        assert_eq!(error.to_string(), "line 1: text before the first section");
+    }
+
+    #[test]
+    fn an_empty_text_has_no_entries() {
+        for text in ["", "\n\n", "# only a comment"] {
+            assert_eq!(Ini::parse(text), Ok(Ini::default()));
+        }
+    }
+
+    proptest! {
+        // R034
+        #[test]
+        fn no_text_makes_the_reader_panic(text in any::<String>()) {
+            let _ = Ini::parse(&text).is_ok();
+        }
+
+        #[test]
+        fn entries_of_doubtful_text_keep_their_lines(
+            body in "([ \t]{0,2}[a=#;\\[\\]\r\n! ]{0,8}\n){0,12}",
+        ) {
+            let text = format!("[S]\n{body}");
+            if let Ok(ini) = Ini::parse(&text) {
+                let lines: Vec<&str> = text.split('\n').collect();
+                for entry in &ini.entries {
+                    for (number, content) in entry.lines() {
+                        let raw = lines[usize::try_from(number).expect("small") - 1];
+                        prop_assert!(raw.contains(content), "{raw:?} {content:?}");
+                    }
+                    prop_assert_eq!(entry.key.trim(), &entry.key);
+                }
+            }
+        }
+
+        #[test]
+        fn assignments_come_back_as_written(
+            key in "[a-z][a-z-]{0,8}",
+            value in "[!-~]([ -~]{0,12}[!-~])?",
+        ) {
+            let text = format!("[S]\n{key} = {value}\n");
+            let ini = Ini::parse(&text).expect("the text is INI");
+            prop_assert_eq!(&ini.entries[0].key, &key);
+            prop_assert_eq!(ini.entries[0].value.as_deref(), Some(value.as_str()));
+        }
+    }
+}

@@ -264,3 +264,214 @@ fn is_namespace(controller: &str, child: &str) -> bool {
 fn is_numbered(rest: &str) -> bool {
     rest.strip_prefix('n').is_some_and(|number| number.starts_with(|c: char| c.is_ascii_digit()))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn id() -> DeviceId {
+        DeviceId { name: "nvme3".to_owned(), instance: 7 }
+    }
+
+    fn read(address: Option<&str>, uevent: Option<&str>) -> Device {
+        let attributes = Attributes {
+            address: address.map(str::to_owned),
+            transport: Some("tcp\n".to_owned()),
+            uevent: uevent.map(str::to_owned),
+            ..Attributes::default()
+        };
+        Device::from_attributes(id(), &attributes, &[])
+    }
+
+    // R099, R100
+    #[test]
+    fn the_source_address_is_found_wherever_it_stands() {
+        for (address, addr, zone) in [
+            (None, "", ""),
+            (Some(""), "", ""),
+            (Some("traddr=192.168.56.1,trsvcid=8009"), "", ""),
+            (
+                Some("traddr=192.168.56.1,trsvcid=8009,src_addr=192.168.56.250\n"),
+                "192.168.56.250",
+                "",
+            ),
+            (
+                Some("traddr=192.168.56.1,src_addr=192.168.56.250,trsvcid=8009\n"),
+                "192.168.56.250",
+                "",
+            ),
+            (
+                Some("traddr=1234::abcd,trsvcid=8009,src_addr=1111:2222::3333"),
+                "1111:2222::3333",
+                "",
+            ),
+            (
+                Some("traddr=1234::abcd,src_addr=1111:2222::3333,trsvcid=8009"),
+                "1111:2222::3333",
+                "",
+            ),
+            (
+                Some("traddr=1234::abcd,src_addr=1111:2222::3333%scope,trsvcid=8009"),
+                "1111:2222::3333",
+                "scope",
+            ),
+            (Some("src_addr=1111:2222::3333%scope"), "1111:2222::3333", "scope"),
+            (Some("src_addr=None"), "", ""),
+        ] {
+            let device = read(address, None);
+            assert_eq!((device.src_addr.as_str(), device.src_zone.as_str()), (addr, zone));
+        }
+    }
+
+    // R100
+    #[test]
+    fn keys_are_compared_whole() {
+        let device = read(Some("host_traddr=9.9.9.9,traddr=1.1.1.1,host_iface=eth0"), None);
+        assert_eq!(device.traddr, "1.1.1.1");
+        assert_eq!(device.host_traddr, "9.9.9.9");
+        assert_eq!(device.host_iface, "eth0");
+        assert_eq!(device.trsvcid, "");
+    }
+
+    // R099
+    #[test]
+    fn the_uevent_file_is_believed_first_and_none_is_empty() {
+        let uevent = "MAJOR=240\nNVME_TRTYPE=tcp\nNVME_TRADDR=1.1.1.1\nNVME_TRSVCID=4420\n\
+                      NVME_HOST_TRADDR=none\nNVME_HOST_IFACE=NONE\n";
+        let device = read(Some("traddr=2.2.2.2,trsvcid=1,host_iface=eth1"), Some(uevent));
+        assert_eq!((device.traddr.as_str(), device.trsvcid.as_str()), ("1.1.1.1", "4420"));
+        assert_eq!((device.host_traddr.as_str(), device.host_iface.as_str()), ("", "eth1"));
+    }
+
+    // R102
+    #[test]
+    fn attributes_lose_their_newlines() {
+        let own = |text: &str| Some(format!("{text}\n"));
+        let attributes = Attributes {
+            address: own("0000:00:04.0"),
+            transport: own("pcie"),
+            subsysnqn: own(DISC_NQN),
+            hostnqn: own("nqn.host"),
+            state: own("live"),
+            cntrltype: own("io"),
+            dctype: own("none"),
+            uevent: None,
+        };
+        let device = Device::from_attributes(id(), &attributes, &[]);
+        assert_eq!(device.transport, "pcie");
+        assert_eq!(device.traddr, "");
+        assert_eq!(device.subsysnqn, DISC_NQN);
+        assert_eq!(device.host_nqn, "nqn.host");
+        assert_eq!(device.state, State::Live);
+        assert_eq!((device.cntrltype.as_str(), device.dctype.as_str()), ("io", ""));
+    }
+
+    // R098
+    #[test]
+    fn a_zone_in_the_target_binds_tcp_to_the_interface() {
+        let device = read(Some("traddr=fe80::1%eth0,trsvcid=8009"), None);
+        assert_eq!((device.traddr.as_str(), device.host_iface.as_str()), ("fe80::1", "eth0"));
+    }
+
+    #[test]
+    fn states_are_told_apart() {
+        for (text, state, gone) in [
+            ("new\n", State::New, false),
+            ("live\n", State::Live, false),
+            ("resetting", State::Resetting, false),
+            ("connecting", State::Connecting, false),
+            ("deleting", State::Deleting, true),
+            ("deleting (no IO)\n", State::Deleting, true),
+            ("dead", State::Dead, true),
+            ("later\n", State::Other("later".to_owned()), false),
+        ] {
+            assert_eq!(State::parse(text), state);
+            assert_eq!(state.is_gone(), gone);
+            assert_eq!(State::parse(&state.to_string()), state);
+        }
+    }
+
+    fn classified(nqn: &str, cntrltype: &str, children: usize, state: &str) -> Device {
+        let attributes = Attributes {
+            subsysnqn: Some(nqn.to_owned()),
+            cntrltype: Some(cntrltype.to_owned()).filter(|told| !told.is_empty()),
+            state: Some(state.to_owned()),
+            ..Attributes::default()
+        };
+        let children: Vec<String> = (0..children).map(|n| format!("nvme3n{n}")).collect();
+        Device::from_attributes(id(), &attributes, &children)
+    }
+
+    // R101
+    #[test]
+    fn controllers_are_classified() {
+        for (nqn, cntrltype, children, dc, ioc, class) in [
+            ("", "", 3, false, true, Class::Io),
+            (DISC_NQN, "", 3, true, true, Class::Discovery),
+            ("", "discovery", 3, true, false, Class::Discovery),
+            ("", "", 0, true, false, Class::Discovery),
+            ("", "io", 0, false, true, Class::Io),
+            ("nqn.2014-08.org.nvmexpress.discovery\n", "", 1, true, true, Class::Discovery),
+            ("", "admin", 0, false, false, Class::Unknown),
+            ("", "reserved", 0, false, false, Class::Unknown),
+        ] {
+            let device = classified(nqn, cntrltype, children, "live");
+            assert_eq!((device.is_discovery(), device.is_io()), (dc, ioc), "{nqn} {cntrltype}");
+            assert_eq!(device.class(), class);
+        }
+    }
+
+    // R101
+    #[test]
+    fn an_old_kernels_unfinished_controller_is_of_no_class() {
+        for state in ["new", "connecting", "deleting", "deleting (no IO)", "dead"] {
+            assert_eq!(classified("nqn.x", "", 0, state).class(), Class::Unknown, "{state}");
+            assert_eq!(classified("nqn.x", "", 1, state).class(), Class::Io, "{state}");
+        }
+        assert_eq!(classified("nqn.x", "", 0, "live").class(), Class::Discovery);
+    }
+
+    // R101
+    #[test]
+    fn only_namespaces_count_as_children() {
+        for (child, counts) in [
+            ("nvme3n1", true),
+            ("nvme3c3n1", true),
+            ("nvme3c12n34", true),
+            ("ng3n1", true),
+            ("ng3c3n1", true),
+            ("nvme3", false),
+            ("nvme4n1", false),
+            ("nvme31n1", false),
+            ("nvme3cn1", false),
+            ("nvme3c3", false),
+            ("nvme3n", false),
+            ("hwmon4", false),
+            ("power", false),
+            ("ng", false),
+        ] {
+            let attributes = Attributes::default();
+            let device = Device::from_attributes(id(), &attributes, &[child.to_owned()]);
+            assert_eq!(device.namespaces, usize::from(counts), "{child}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_attribute_makes_the_reader_panic(
+            address in any::<String>(),
+            uevent in "([A-Z_]{0,12}=?[ -~]{0,8}\n){0,6}",
+            child in any::<String>(),
+        ) {
+            let attributes = Attributes {
+                address: Some(address),
+                uevent: Some(uevent),
+                ..Attributes::default()
+            };
+            let device = Device::from_attributes(id(), &attributes, &[child]);
+            prop_assert!(!device.src_addr.contains('%'));
+        }
+    }
+}

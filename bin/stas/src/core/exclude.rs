@@ -75,3 +75,83 @@ fn same_address(wanted: &str, given: &str) -> bool {
     let zones_agree = zone.is_none() || zone == ip::split_zone(given).1;
     wanted.eq_ignore_ascii_case(given) || (ip::equal(wanted, given) && zones_agree)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fields as `name=value` texts.
+    fn fields(texts: &[&str]) -> Fields {
+        let mut fields = Fields::default();
+        for text in texts {
+            let (name, value) = text.split_once('=').expect("name=value");
+            fields.get_mut(name).expect("a known field").push_str(value);
+        }
+        fields
+    }
+
+    fn list(entries: &[&[&str]]) -> Vec<Exclusion> {
+        let made = entries.iter().map(|entry| Exclusion::new(&fields(entry), 1));
+        made.map(|entry| entry.expect("an entry with fields")).collect()
+    }
+
+    // R059
+    #[test]
+    fn all_fields_of_an_entry_must_agree() {
+        let two = [&["transport=tcp", "traddr=1.2.3.4"][..], &["transport=rdma", "traddr=5.5.5.5"]];
+        for (entries, controller, expected) in [
+            (&[][..], &["transport=tcp", "traddr=1.2.3.4"][..], false),
+            (&two[..1], &["transport=tcp", "traddr=1.2.3.4"], true),
+            (&two[..1], &["transport=tcp", "traddr=5.5.5.5"], false),
+            (&two[..1], &["transport=tcp"], false),
+            (&[&["transport=tcp"]], &["transport=tcp", "traddr=99.99.99.99"], true),
+            (&two, &["transport=tcp", "traddr=1.2.3.4"], true),
+            (&two, &["transport=rdma", "traddr=5.5.5.5"], true),
+            (&two, &["transport=fc", "traddr=5.5.5.5"], false),
+            (&[&["host-iface=eth0"]], &["host-iface=eth1"], false),
+            (&[&["host-iface=eth0"]], &["transport=tcp"], false),
+            (&[&["host-iface=eth0"]], &["host-iface=eth0"], true),
+            (&[&["traddr=storage.example"]], &["traddr=storage.example"], true),
+            (&[&["traddr=10.0.0.9"]], &["traddr=10.0.0.9", "trsvcid=4420"], true),
+            (&[&["host-nqn=nqn.a"]], &["host-nqn=nqn.a"], true),
+            (&[&["host-nqn=nqn.a"]], &["host-nqn=nqn.b"], false),
+        ] {
+            assert_eq!(excluded(&list(entries), &fields(controller)), expected, "{controller:?}");
+        }
+    }
+
+    // R062
+    #[test]
+    fn fields_are_compared_by_meaning() {
+        for (entry, controller, expected) in [
+            ("traddr=fe80::1", "traddr=FE80:0::1", true),
+            ("traddr=fe80::1", "traddr=fe80::1%eth0", true),
+            ("traddr=fe80::1%eth1", "traddr=fe80::1%eth0", false),
+            ("traddr=1.2.3.4", "traddr=::ffff:1.2.3.4", true),
+            ("traddr=NN-0xA:PN-0xB", "traddr=nn-0xa:pn-0xb", true),
+            ("transport=TCP", "transport=tcp", true),
+            ("trsvcid=08009", "trsvcid=8009", true),
+            ("nqn=nqn.A", "nqn=nqn.a", false),
+            ("host-iface=ETH0", "host-iface=eth0", false),
+        ] {
+            let matched = excluded(&list(&[&[entry]]), &fields(&[controller]));
+            assert_eq!(matched, expected, "{entry} {controller}");
+        }
+    }
+
+    // R061
+    #[test]
+    fn an_entry_without_fields_cannot_be_made() {
+        for entry in [&[][..], &["host-traddr=1.2.3.4"], &["transport=none"], &["transport= "]] {
+            assert_eq!(Exclusion::new(&fields(entry), 1), None, "{entry:?}");
+        }
+    }
+
+    // R059
+    #[test]
+    fn the_source_address_is_not_compared() {
+        let entries = list(&[&["transport=tcp", "host-traddr=1.1.1.1"]]);
+        let found = find(&entries, &fields(&["transport=tcp", "host-traddr=2.2.2.2"]));
+        assert_eq!(found.map(Exclusion::line), Some(1));
+    }
+}

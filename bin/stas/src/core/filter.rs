@@ -88,3 +88,85 @@ fn is_unicast(address: IpAddr) -> bool {
     let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
     !address.is_unspecified() && !address.is_multicast() && !broadcast
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::tid::{Fields, TidDefaults};
+
+    fn tid(transport: &str, traddr: &str, host_iface: &str) -> Tid {
+        let fields = Fields {
+            transport: transport.to_owned(),
+            traddr: traddr.to_owned(),
+            host_iface: host_iface.to_owned(),
+            ..Fields::default()
+        };
+        Tid::new(&fields, &TidDefaults::default())
+    }
+
+    // R167
+    #[test]
+    fn addresses_pass_by_family() {
+        for (transport, traddr, [both, four, six]) in [
+            ("tcp", "10.10.10.10", [true, true, false]),
+            ("rdma", "192.168.0.1", [true, true, false]),
+            ("tcp", "::1", [true, false, true]),
+            ("tcp", "::ffff:10.0.0.1", [true, true, false]),
+            ("tcp", "555.555.555.555", [false; 3]),
+            ("tcp", "not-an-ip-address", [false; 3]),
+            ("tcp", "", [false; 3]),
+            ("unknown", "10.10.10.10", [false; 3]),
+            ("whatever", "::1", [false; 3]),
+            ("", "::1", [false; 3]),
+            ("fc", "nn-0x1000000044001123:pn-0x2000000055001123", [true; 3]),
+            ("fc", "blah", [true; 3]),
+            ("loop", "", [true; 3]),
+        ] {
+            for (families, expected) in
+                [(Families::Both, both), (Families::V4, four), (Families::V6, six)]
+            {
+                let passed = check(&tid(transport, traddr, ""), families).is_ok();
+                assert_eq!(passed, expected, "{transport} {traddr} {families:?}");
+            }
+        }
+    }
+
+    // R168
+    #[test]
+    fn addresses_of_no_single_host_are_dropped() {
+        for traddr in ["0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255", "::ffff:0.0.0.0"]
+        {
+            let result = check(&tid("tcp", traddr, "eth0"), Families::Both);
+            assert_eq!(result, Err(Invalid::NotUnicast(traddr.to_owned())));
+        }
+    }
+
+    // R098
+    #[test]
+    fn link_local_targets_need_an_interface() {
+        for (transport, traddr, iface, passes) in [
+            ("tcp", "fe80::1", "", false),
+            ("tcp", "fe80::1", "eth0", true),
+            ("tcp", "fe80::1%eth0", "", true),
+            ("rdma", "fe80::1%eth0", "", true),
+            ("rdma", "fe80::1", "eth0", false),
+            ("tcp", "169.254.1.1", "", true),
+        ] {
+            let result = check(&tid(transport, traddr, iface), Families::Both);
+            assert_eq!(result.is_ok(), passes, "{transport} {traddr} {iface}");
+        }
+    }
+
+    // R166
+    #[test]
+    fn literals_of_a_disabled_family_are_named() {
+        let error = check_family("tcp", "10.10.10.10", Families::V6).expect_err("disabled");
+        assert_eq!(
+            error.to_string(),
+            "Excluding configured IP address 10.10.10.10 based on \"ip-family\" setting"
+        );
+        for (transport, traddr) in [("tcp", "::1"), ("tcp", "name.example"), ("fc", "10.0.0.1")] {
+            assert_eq!(check_family(transport, traddr, Families::V6), Ok(()), "{traddr}");
+        }
+    }
+}

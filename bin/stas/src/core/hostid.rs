@@ -145,3 +145,114 @@ pub fn host_uuid(sources: &Sources<'_>, random: &str) -> String {
 pub fn host_id(nqn: Option<&str>, random: &str) -> String {
     nqn.and_then(uuid_of_nqn).unwrap_or_else(|| random.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const RANDOM: &str = "b3b4b5b6-0000-4000-8000-000000000001";
+
+    // R205
+    #[test]
+    fn the_machine_id_gives_the_documented_uuid() {
+        for (machine_id, uuid) in [
+            ("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "3da64a01-16c5-4e10-ac46-397e2372b964"),
+            ("0123456789abcdef0123456789abcdef\n", "f2782346-4809-484a-9a8b-952a04b57ba4"),
+            ("0123456789ABCDEF0123456789ABCDEF and more", "f2782346-4809-484a-9a8b-952a04b57ba4"),
+        ] {
+            assert_eq!(from_machine_id(machine_id).as_deref(), Some(uuid));
+        }
+    }
+
+    // R209
+    #[test]
+    fn what_is_no_machine_id_gives_nothing() {
+        for text in ["", "uninitialized\n", "0123", "0123456789abcdef0123456789abcdeg", "éééééé"]
+        {
+            assert_eq!(from_machine_id(text), None, "{text:?}");
+        }
+    }
+
+    // R205
+    #[test]
+    fn the_product_uuid_is_swapped() {
+        for (text, uuid) in [
+            (
+                "00112233-4455-6677-8899-AABBCCDDEEFF\n",
+                Some("33221100-5544-7766-8899-aabbccddeeff"),
+            ),
+            ("00112233-4455-6677-8899-aabbccddeef", None),
+            ("00112233x4455-6677-8899-aabbccddeeff", None),
+            ("", None),
+        ] {
+            assert_eq!(from_product_uuid(text).as_deref(), uuid, "{text}");
+            let plain = uuid.map(|_| text.trim().to_lowercase());
+            assert_eq!(from_partition_uuid(text), plain, "{text}");
+        }
+    }
+
+    // R209
+    #[test]
+    fn uuids_that_stand_for_a_missing_one_are_rejected() {
+        for text in [
+            "00000000-0000-0000-0000-000000000000",
+            "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF",
+            "ffffffff-ffff-ffff-ffff-ffffffffffff\n",
+            "03000200-0400-0500-0006-000700080009",
+        ] {
+            assert_eq!(from_product_uuid(text), None, "{text}");
+            assert_eq!(from_partition_uuid(text), None, "{text}");
+        }
+    }
+
+    // R205
+    #[test]
+    fn the_first_source_that_works_counts() {
+        let machine_id = Some("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+        let product_uuid = Some("00112233-4455-6677-8899-aabbccddeeff");
+        let all = Sources { machine_id, product_uuid, partition_uuid: product_uuid };
+        for (sources, uuid) in [
+            (all, "3da64a01-16c5-4e10-ac46-397e2372b964"),
+            (Sources { machine_id: Some("x"), ..all }, "33221100-5544-7766-8899-aabbccddeeff"),
+            (
+                Sources { machine_id: None, product_uuid: Some(GARBAGE[0]), ..all },
+                "00112233-4455-6677-8899-aabbccddeeff",
+            ),
+            (Sources::default(), RANDOM),
+        ] {
+            assert_eq!(host_uuid(&sources, RANDOM), uuid);
+        }
+    }
+
+    // R206
+    #[test]
+    fn the_host_id_follows_the_host_nqn() {
+        let uuid = "3da64a01-16c5-4e10-ac46-397e2372b964";
+        let nqn = nqn_of_uuid(uuid);
+        assert_eq!(nqn, "nqn.2014-08.org.nvmexpress:uuid:3da64a01-16c5-4e10-ac46-397e2372b964");
+        assert_eq!(host_id(Some(&nqn), RANDOM), uuid);
+        assert_eq!(host_id(Some("nqn.2024-01.example:host"), RANDOM), RANDOM);
+        assert_eq!(host_id(Some("nqn.2014-08.org.nvmexpress:uuid:nope"), RANDOM), RANDOM);
+        assert_eq!(host_id(None, RANDOM), RANDOM);
+    }
+
+    proptest! {
+        // R205
+        #[test]
+        fn every_derived_uuid_has_version_and_variant(id in "[0-9a-f]{32}") {
+            let uuid = from_machine_id(&id).expect("32 digits");
+            prop_assert!(is_uuid(&uuid));
+            prop_assert_eq!(&uuid[14..15], "4");
+            prop_assert!("89ab".contains(&uuid[19..20]));
+        }
+
+        #[test]
+        fn no_text_makes_a_derivation_panic(text in any::<String>()) {
+            for uuid in [from_machine_id(&text), from_product_uuid(&text)].into_iter().flatten() {
+                prop_assert!(is_uuid(&uuid));
+            }
+        }
+    }
+}

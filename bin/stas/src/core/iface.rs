@@ -94,3 +94,85 @@ fn parse_mac(text: &str) -> Option<[u8; 6]> {
     }
     pairs.next().is_none().then_some(mac)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Interfaces {
+        let make = |index, name: &str, mac, addresses: &[&str]| Interface {
+            index,
+            name: name.to_owned(),
+            up: true,
+            mac,
+            addresses: addresses.iter().map(|a| a.parse().expect("an address")).collect(),
+        };
+        Interfaces(vec![
+            make(1, "lo", Some([0; 6]), &["127.0.0.1", "::1"]),
+            make(2, "eth0", Some([0x52, 0x54, 0, 0xab, 0xcd, 1]), &["192.168.1.20", "fe80::1"]),
+            make(3, "eth1", None, &["fe80::1", "fe80::2", "10.0.0.1", "10.0.0.2"]),
+            make(4, "only6", Some([2; 6]), &["2001:db8::1"]),
+        ])
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn an_address_belongs_to_its_interface() {
+        let table = table();
+        for (address, expected) in [
+            ("192.168.1.20", Some("eth0")),
+            ("::ffff:192.168.1.20", Some("eth0")),
+            ("10.0.0.2", Some("eth1")),
+            ("2001:db8::1", Some("only6")),
+            ("::1", Some("lo")),
+            ("fe80::2", Some("eth1")),
+            ("255.255.255.255", None),
+        ] {
+            assert_eq!(table.owner(ip(address)), expected, "{address}");
+        }
+    }
+
+    // R105
+    #[test]
+    fn a_link_local_address_on_two_links_has_no_owner() {
+        let table = table();
+        assert_eq!(table.owner(ip("fe80::1")), None);
+        assert_eq!(table.owners(ip("fe80::1")).collect::<Vec<_>>(), ["eth0", "eth1"]);
+    }
+
+    // R106
+    #[test]
+    fn the_first_address_of_a_family_is_the_primary_one() {
+        let table = table();
+        for (name, family, expected) in [
+            ("eth1", Family::V4, Some("10.0.0.1")),
+            ("eth1", Family::V6, Some("fe80::1")),
+            ("only6", Family::V4, None),
+            ("eth9", Family::V4, None),
+        ] {
+            assert_eq!(table.primary(name, family), expected.map(ip), "{name} {family:?}");
+        }
+    }
+
+    // R107
+    #[test]
+    fn hardware_addresses_are_found_in_any_letter_case() {
+        let table = table();
+        for (mac, expected) in [
+            ("52:54:00:ab:cd:01", Some("eth0")),
+            ("52:54:00:AB:CD:01", Some("eth0")),
+            ("02-02-02-02-02-02", Some("only6")),
+            ("52:54:00:ab:cd:02", None),
+            ("00:00:00:00:00:00", None),
+            ("52:54:00:ab:cd", None),
+            ("52:54:00:ab:cd:01:02", None),
+            ("+2:54:00:ab:cd:01", None),
+            ("", None),
+        ] {
+            assert_eq!(table.by_mac(mac), expected, "{mac}");
+        }
+    }
+}

@@ -137,3 +137,94 @@ fn base64_length(text: &str) -> Option<usize> {
     let valid = text.len() % 4 == 0 && padding <= 2 && digits.bytes().all(is_digit);
     valid.then(|| digits.len() * 3 / 4)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A well-formed secret with a key of `length` bytes (checksum included in the text's length).
+    fn secret(hash: &str, length: usize) -> String {
+        let bytes = length + CHECKSUM_LEN;
+        let padding = (3 - bytes % 3) % 3;
+        let digits = (bytes * 4).div_ceil(3);
+        format!("DHHC-1:{hash}:{}{}:", "A".repeat(digits), "=".repeat(padding))
+    }
+
+    // R199
+    #[test]
+    fn well_formed_secrets_are_accepted() {
+        let real = "DHHC-1:00:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh+KfiaR:";
+        assert_eq!(
+            Secret::parse(real).map(|s| s.expose().map(str::to_owned)),
+            Ok(Some(real.into()))
+        );
+        for (hash, length) in
+            [("00", 32), ("00", 48), ("00", 64), ("01", 32), ("02", 48), ("03", 64)]
+        {
+            let text = secret(hash, length);
+            assert!(Secret::parse(&text).is_ok(), "{text}");
+        }
+    }
+
+    // R199
+    #[test]
+    fn malformed_secrets_are_told_apart() {
+        for (text, error) in [
+            ("super-secret".to_owned(), SecretError::Form),
+            (String::new(), SecretError::Form),
+            ("DHHC-2:00:AAAA:".to_owned(), SecretError::Form),
+            (secret("00", 32).trim_end_matches(':').to_owned(), SecretError::Form),
+            (secret("00", 32) + "x", SecretError::Form),
+            (secret("00", 32) + ":", SecretError::Form),
+            (secret("04", 32), SecretError::Hash),
+            (secret("1", 32), SecretError::Hash),
+            (secret("00", 33), SecretError::Key),
+            (secret("01", 48), SecretError::Key),
+            (secret("02", 32), SecretError::Key),
+            (secret("00", 32).replacen(":A", ":-", 1), SecretError::Key),
+            (secret("00", 32).replacen(":A", ":,", 1), SecretError::Key),
+            ("DHHC-1:00:AA===:".to_owned(), SecretError::Key),
+        ] {
+            assert_eq!(Secret::parse(&text).err(), Some(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_secret_never_shows_itself() {
+        let text = secret("00", 32);
+        let secrets = [Secret::parse(&text).expect("well formed"), Secret::File("/a".to_owned())];
+        for secret in secrets {
+            assert_eq!(secret.to_string(), "***");
+            assert_eq!(format!("{secret:?} {:?}", Some(&secret)), "*** Some(***)");
+        }
+    }
+
+    // R058
+    #[test]
+    fn a_secret_kept_elsewhere_is_fetched_once() {
+        let text = secret("01", 32);
+        let mut secret = Secret::parse("file:///etc/nvme/key").expect("a place");
+        assert_eq!(secret.expose(), None);
+        let mut places = Vec::new();
+        let mut read = |place: &Secret| {
+            places.push(place.clone());
+            Ok(format!("  {text} trailing\n"))
+        };
+        assert_eq!(secret.resolve(&mut read), Ok(()));
+        assert_eq!(secret.resolve(&mut read), Ok(()));
+        assert_eq!(secret.expose(), Some(text.as_str()));
+        assert_eq!(places, [Secret::File("/etc/nvme/key".to_owned())]);
+    }
+
+    // R058, R171
+    #[test]
+    fn a_secret_that_cannot_be_fetched_is_invalid() {
+        for answer in [Err("no such file".to_owned()), Ok(String::new()), Ok("junk".to_owned())] {
+            let mut secret = Secret::parse("credential:key").expect("a place");
+            assert_eq!(secret, Secret::Credential("key".to_owned()));
+            assert!(secret.resolve(&mut |_| answer.clone()).is_err());
+            assert_eq!(secret, Secret::Invalid);
+            assert_eq!(secret.expose(), None);
+        }
+    }
+}

@@ -277,3 +277,172 @@ fn normalise(shown: &Fields) -> Fields {
         transport,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NQN: &str = "nqn.1988-11.com.dell:SFSS:2:20220208134025e8";
+
+    /// Fields in the order of [`Fields::NAMES`], from the left.
+    fn fields(values: &[&str]) -> Fields {
+        let mut fields = Fields::default();
+        for (name, value) in Fields::NAMES.iter().zip(values) {
+            fields.get_mut(name).expect("a known field").push_str(value);
+        }
+        fields
+    }
+
+    fn tid(values: &[&str]) -> Tid {
+        Tid::new(&fields(values), &TidDefaults { host_nqn: "nqn.host", ignore_iface: false })
+    }
+
+    // R095
+    #[test]
+    fn the_text_form_leaves_out_what_is_empty() {
+        for (values, text) in [
+            (
+                &["tcp", "10.10.10.10", "8009", NQN, "1.2.3.4", "wlp0s20f3"][..],
+                format!("(tcp, 10.10.10.10, 8009, {NQN}, wlp0s20f3, 1.2.3.4)"),
+            ),
+            (&["tcp", "10.10.10.10"], "(tcp, 10.10.10.10, 8009)".to_owned()),
+            (&["tcp", "::1", "1", "", "::2"], "(tcp, ::1, 1, ::2)".to_owned()),
+            (&["fc", "nn-0xA", "4420", "n"], "(fc, nn-0xA, , n)".to_owned()),
+        ] {
+            assert_eq!(tid(values).to_string(), text);
+        }
+    }
+
+    // R096
+    #[test]
+    fn ports_have_defaults_where_the_transport_has_ports() {
+        for (transport, given, expected) in [
+            ("tcp", "", "8009"),
+            ("TCP", "none", "8009"),
+            ("rdma", "", "4420"),
+            ("rdma", "0004421", "4421"),
+            ("tcp", "000", "0"),
+            ("fc", "4420", ""),
+            ("loop", "4420", ""),
+        ] {
+            assert_eq!(tid(&[transport, "1.1.1.1", given]).trsvcid(), expected, "{transport}");
+        }
+    }
+
+    // R095, R096
+    #[test]
+    fn spellings_of_one_controller_are_equal() {
+        let same: &[(&[&str], &[&str])] = &[
+            (&["tcp", "FE80::1", "", "", "", "a"], &["tcp", "fe80:0::1", "", "", "", "a"]),
+            (&["tcp", "::ffff:10.0.0.1"], &["TCP", "10.0.0.1"]),
+            (&["tcp", "10.0.0.1", "08009"], &["tcp", "10.0.0.1", "8009"]),
+            (&["tcp", "10.0.0.1", "", "", "NONE"], &["tcp", " 10.0.0.1 ", "none"]),
+            (&["fc", "NN-0xAB:PN-0xCD"], &["fc", "nn-0xab:pn-0xcd", "4420"]),
+            (&["tcp", "Storage.Example"], &["tcp", "storage.example"]),
+            (
+                &["rdma", "1.1.1.1", "", "", "::FFFF:1.2.3.4"],
+                &["rdma", "1.1.1.1", "", "", "1.2.3.4"],
+            ),
+            (&["tcp", "1.1.1.1", "", "", "", "", "nqn.host"], &["tcp", "1.1.1.1"]),
+        ];
+        for (one, other) in same {
+            assert_eq!(tid(one), tid(other));
+            assert_eq!(tid(one).cmp(&tid(other)), Ordering::Equal);
+        }
+        let base = ["tcp", "10.0.0.1", "8009", "n", "1.2.3.4", "eth0", "h"];
+        for position in 1..7 {
+            let mut other = base;
+            other[position] = "5.6.7.8";
+            assert_ne!(tid(&base), tid(&other), "field {position}");
+        }
+        assert_ne!(tid(&["tcp", "10.0.0.1", "", "N"]), tid(&["tcp", "10.0.0.1", "", "n"]));
+    }
+
+    // R096
+    #[test]
+    fn the_original_spelling_is_shown() {
+        let tid = tid(&["tcp", "FE80:0::1", "08009", "", "", "eth0"]);
+        assert_eq!(tid.to_string(), "(tcp, FE80:0::1, 08009, eth0)");
+        assert_eq!((tid.traddr(), tid.trsvcid()), ("fe80::1", "8009"));
+    }
+
+    // R097
+    #[test]
+    fn only_tcp_has_an_interface() {
+        for (transport, expected) in [("tcp", "eth0"), ("rdma", ""), ("fc", ""), ("loop", "")] {
+            let tid = tid(&[transport, "1.1.1.1", "", "", "", "eth0"]);
+            assert_eq!(tid.host_iface(), expected, "{transport}");
+            assert_eq!(tid.fields().host_iface, expected, "{transport}");
+        }
+        let ignoring = TidDefaults { host_nqn: "", ignore_iface: true };
+        let tid = Tid::new(&fields(&["tcp", "fe80::1%eth1", "", "", "", "eth0"]), &ignoring);
+        assert_eq!(tid.host_iface(), "");
+        assert_eq!(tid.traddr(), "fe80::1");
+    }
+
+    // R098
+    #[test]
+    fn the_zone_becomes_the_interface_of_tcp_and_stays_with_rdma() {
+        for (values, traddr, source, iface) in [
+            (&["tcp", "fe80::1%eth0"][..], "fe80::1", "", "eth0"),
+            (&["tcp", "fe80::1%eth0", "", "", "", "eth1"], "fe80::1", "", "eth1"),
+            (&["tcp", "fe80::1", "", "", "fe80::2%eth2"], "fe80::1", "fe80::2", "eth2"),
+            (&["tcp", "fe80::1%"], "fe80::1", "", ""),
+            (&["rdma", "FE80::1%eth0"], "fe80::1%eth0", "", ""),
+            (&["tcp", "no%address"], "no%address", "", ""),
+        ] {
+            let tid = tid(values);
+            assert_eq!(
+                (tid.traddr(), tid.host_traddr(), tid.host_iface()),
+                (traddr, source, iface)
+            );
+        }
+    }
+
+    // R057, R095
+    #[test]
+    fn the_host_nqn_is_that_of_the_host_unless_given() {
+        assert_eq!(tid(&["tcp", "1.1.1.1"]).host_nqn(), "nqn.host");
+        assert_eq!(tid(&["tcp", "1.1.1.1", "", "", "", "", "none"]).host_nqn(), "nqn.host");
+        assert_eq!(tid(&["tcp", "1.1.1.1", "", "", "", "", "nqn.h"]).host_nqn(), "nqn.h");
+    }
+
+    #[test]
+    fn complete_fields_survive_unchanged() {
+        let fields = fields(&["tcp", "10.10.10.10", "8009", NQN, "1.2.3.4", "eth0", "nqn.h"]);
+        let tid = Tid::new(&fields, &TidDefaults::default());
+        assert_eq!(tid.fields(), &fields);
+        assert_eq!(fields.get("host-iface"), Some("eth0"));
+        assert_eq!(fields.get("bogus"), None);
+    }
+
+    /// Texts like those found in addresses, ports and names.
+    fn texts() -> impl Strategy<Value = String> {
+        prop_oneof![
+            Just("tcp".to_owned()),
+            Just("rdma".to_owned()),
+            "[ %:.0-9a-fA-F]{0,12}",
+            "(fe80|FE80|::ffff)(:{1,2}[0-9]{1,3}(\\.[0-9]{1,3}){0,3})(%[a-z ]{0,5})?",
+            "[nN][oO][nN][eE]%?",
+            any::<String>(),
+        ]
+    }
+
+    proptest! {
+        // R096, R161
+        #[test]
+        fn normalising_is_idempotent(values in prop::collection::vec(texts(), 7), ignore: bool) {
+            let values: Vec<&str> = values.iter().map(String::as_str).collect();
+            let defaults = TidDefaults { host_nqn: "nqn.host", ignore_iface: ignore };
+            let once = Tid::new(&fields(&values), &defaults);
+            let twice = Tid::new(once.fields(), &defaults);
+            prop_assert_eq!(&once, &twice);
+            prop_assert_eq!(once.fields(), twice.fields());
+            let normal = Tid::new(&once.key, &defaults);
+            prop_assert_eq!(&normal.key, &once.key);
+            prop_assert_eq!(&normal.shown, &once.key);
+        }
+    }
+}

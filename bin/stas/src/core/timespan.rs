@@ -105,3 +105,89 @@ fn two_digits(text: &str, fraction: bool) -> Option<f64> {
     }
     number(text).filter(|(_, rest)| rest.is_empty()).map(|(value, _)| value)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    // R046
+    #[test]
+    fn spans_are_read() {
+        for (text, seconds) in [
+            ("1", 1.0),
+            ("1s", 1.0),
+            ("1 sec", 1.0),
+            ("1 second", 1.0),
+            ("1 seconds", 1.0),
+            ("1:01", 61.0),
+            ("1 day", 86_400.0),
+            ("1 hour", 3_600.0),
+            ("1 min", 60.0),
+            ("0.5", 0.5),
+            ("-1", -1.0),
+            (":22", 22.0),
+            (":22.5", 22.5),
+            ("1 minute, 24 secs", 84.0),
+            ("1m24s", 84.0),
+            ("1:24", 84.0),
+            ("1.2 minutes", 72.0),
+            ("1.2 seconds", 1.2),
+            ("- 1 minute", -60.0),
+            ("+ 1 minute", 60.0),
+            ("72hours", 259_200.0),
+            ("10 seconds", 10.0),
+            ("2:00:00", 7_200.0),
+            ("1:00:00:00", 86_400.0),
+            ("2 days 1:00:00", 176_400.0),
+            ("2 days, 0:01:30", 172_890.0),
+            ("1 DAY / 2 HRS", 93_600.0),
+            ("  5 dys 4 hr 3 mins 2 s ", 446_582.0),
+        ] {
+            let parsed = parse(text).unwrap_or_else(|| panic!("{text:?} is a span"));
+            assert!((parsed - seconds).abs() < 1e-9, "{text:?}: {parsed}");
+        }
+    }
+
+    // R047
+    #[test]
+    fn anything_else_is_no_span() {
+        for text in [
+            "",
+            "  ",
+            "blah",
+            "-",
+            "1 blah",
+            "1 s 1 m",
+            "1 s 1 s",
+            "1:2:3:4:5",
+            "1:",
+            ":",
+            "::1",
+            "123:00",
+            "1:001",
+            "1.5:00",
+            "1,",
+            "minutes",
+            "--1",
+            "1e3",
+            "inf",
+            "nan",
+            ".",
+            "1..2",
+            "1 2",
+            "1 hour 1:00",
+            "9".repeat(400).as_str(),
+        ] {
+            assert_eq!(parse(text), None, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_reader_panic(text in "[-+:., /0-9a-zé]{0,16}") {
+            prop_assert!(parse(&text).is_none_or(f64::is_finite));
+        }
+    }
+}

@@ -378,3 +378,6 @@ fn key(transport: &str, traddr: &str, trsvcid: &str) -> Key {
     };
     (transport, address, port)
 }
+
+#[cfg(test)]
+mod tests;

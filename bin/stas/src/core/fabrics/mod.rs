@@ -382,3 +382,6 @@ const ERRNOS: [(i32, &str, &str); 23] = [
     (128, "EKEYREVOKED", "authentication or TLS key was revoked"),
     (129, "EKEYREJECTED", "authentication key was rejected"),
 ];
+
+#[cfg(test)]
+mod tests;
