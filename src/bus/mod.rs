@@ -259,3 +259,6 @@ impl fmt::Display for CallError {
 }
 
 impl Error for CallError {}
+
+#[cfg(test)]
+mod tests;
