@@ -7,9 +7,11 @@
 //! | layer | modules | may touch |
 //! |---|---|---|
 //! | L0 | [`backoff`], [`cli`], [`err`], [`rand`], [`text`], [`time`] | nothing but memory (and the clock, in `time`) |
-//! | L1 | [`mod@file`], [`log`], [`sys`] | files, descriptors; `sys` holds all unsafe code |
+//! | L1 | [`file`], [`log`], [`sys`] | files, descriptors; `sys` holds all unsafe code |
 //! | L2 | [`config`], [`event`], [`netlink`], [`proc`], [`udev`] | sockets, child processes |
 //! | L3 | [`bus`], [`pool`], [`service`], [`sim`] | the loop and what lives on it |
+//!
+//! [`file`]: mod@file
 
 pub mod backoff;
 #[cfg(feature = "bus")]
