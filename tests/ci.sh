@@ -60,6 +60,11 @@ stage_static() {
     done
 }
 
+stage_bench() {
+    $CARGO build --locked --release -p stas
+    $CARGO run --locked --release --quiet -p checks --bin bench
+}
+
 stage_deny() {
     if $CARGO deny --version >/dev/null 2>&1; then
         $CARGO deny --locked check bans licenses sources

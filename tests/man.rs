@@ -14,6 +14,7 @@ use plinth::cli::{Flag, Positional, Program};
 use stas::core::settings::controller::CONTROLLER_FIELDS;
 use stas::core::settings::keys::{KEYS, Key};
 use stas::core::settings::{Role, Settings};
+use stas::ctl::admin::args::STASADM;
 use stas::ctl::args::{STACCTL, STAFCTL};
 
 /// The sections of each kind of page, in order; others may stand between them.
@@ -232,7 +233,8 @@ fn check_program<A>(program: &Program<A>, section: &str) -> Vec<String> {
 
 #[test]
 fn clients_are_documented_as_they_are() {
-    verdict(&[check_program(&STAFCTL, "1"), check_program(&STACCTL, "1")].concat());
+    let clients = [check_program(&STAFCTL, "1"), check_program(&STACCTL, "1")].concat();
+    verdict(&[clients, check_program(&STASADM, "1")].concat());
 }
 
 /// Whether the text of an item states values and default as the table does.
@@ -318,6 +320,35 @@ fn example_configurations_are_read_without_complaint() {
             assert!(!settings.controllers.is_empty(), "{name}: the example names a controller");
         }
     }
+}
+
+/// The sources of the programs on one line each, with the escapes of quotes undone.
+fn sources() -> String {
+    let files = tree::files(".rs").into_iter().filter(|file| file.path.starts_with("bin/"));
+    files.map(|file| file.text.replace("\\\"", "\"")).collect()
+}
+
+#[test]
+fn messages_that_are_explained_are_given() {
+    let (sources, mut wrong, mut seen) = (sources(), Vec::new(), 0);
+    for (name, page) in pages() {
+        for item in page.items.iter().filter(|item| item.section == "DIAGNOSTICS") {
+            let said = item
+                .literal
+                .iter()
+                .flat_map(|text| text.split("stafd"))
+                .flat_map(|text| text.split("stacd"));
+            // The longest piece between names and values is the program's own text.
+            let piece = said.map(|text| text.trim()).max_by_key(|p| p.len());
+            let piece = piece.unwrap_or_default();
+            seen += 1;
+            if piece.len() < 8 || !sources.contains(piece) {
+                wrong.push(format!("{name}: no program says '{piece}'"));
+            }
+        }
+    }
+    assert!(seen > 10, "the pages explain messages");
+    verdict(&wrong);
 }
 
 #[test]

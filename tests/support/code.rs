@@ -39,7 +39,7 @@ pub fn product(text: &str) -> String {
     let bare = bare(text);
     let tests = bare.match_indices("#[cfg(test)]\n").find(|(at, attribute)| {
         let next = bare.get(at + attribute.len()..).and_then(|rest| rest.lines().next());
-        next.is_some_and(|line| has_word(line, "mod") && line.ends_with('{'))
+        next.is_some_and(|line| has_word(line, "mod") && line.contains('{'))
     });
     match tests {
         Some((at, _)) => bare.get(..at).unwrap_or_default().to_owned(),

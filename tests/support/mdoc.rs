@@ -18,6 +18,8 @@ pub struct Item {
     pub flags: Vec<String>,
     /// What `Ar` marks, outside options.
     pub arguments: Vec<String>,
+    /// The words of the tag that stand for themselves, cut where another thing is named.
+    pub literal: Vec<String>,
     /// The text below, without macros, on one line.
     pub body: String,
 }
@@ -112,10 +114,13 @@ fn is_macro(word: &str) -> bool {
 /// Takes the marked words of an item; what is optional (`Op` to the end, `Oo` to `Oc`) says how to
 /// write the item and belongs to others.
 fn read_tag(words: &[&str], item: &mut Item) {
-    let (mut role, mut optional) = ("", false);
+    let (mut role, mut optional, mut literal) = ("", false, String::new());
     for word in words.iter().skip(1) {
+        if matches!(*word, "Ar" | "Cm" | "Fl" | "Pa" | "Ev") && !literal.is_empty() {
+            item.literal.push(std::mem::take(&mut literal));
+        }
         match *word {
-            "Op" => return,
+            "Op" => break,
             "Oo" | "Oc" => optional = *word == "Oo",
             _ if optional => {}
             word if is_macro(word) => role = word,
@@ -124,9 +129,17 @@ fn read_tag(words: &[&str], item: &mut Item) {
                 "Fl" => item.flags.push(format!("-{word}")),
                 "Cm" => item.names.push(word.to_owned()),
                 "Ar" => item.arguments.push(word.to_owned()),
+                "" | "No" | "Ns" => {
+                    let word = word.replace("\\(dq", "\"").replace("\\&", "");
+                    literal.push_str(if literal.is_empty() { "" } else { " " });
+                    literal.push_str(&word);
+                }
                 _ => {}
             },
         }
+    }
+    if !literal.is_empty() {
+        item.literal.push(literal);
     }
 }
 
@@ -153,6 +166,7 @@ See
 Really.
 .El
 .It Cm one , two
+.It Ar TID No - got \\(dqx\\(dq (n= Ns Ar N Ns ).
 .El
 .Bd -literal
 a\\en
@@ -165,7 +179,7 @@ a\\en
         assert_eq!(page.sections, ["OPTIONS", "COMMANDS"]);
         assert_eq!(page.references, [("other".to_owned(), "5".to_owned())]);
         assert_eq!(page.displays, [("COMMANDS".to_owned(), "a\\n\n".to_owned())]);
-        let [file, quiet, save, force, pair] = page.items.as_slice() else {
+        let [file, quiet, save, force, pair, message] = page.items.as_slice() else {
             panic!("{:?}", page.items);
         };
         assert_eq!(
@@ -182,5 +196,6 @@ a\\en
         assert_eq!((force.parent.as_str(), force.flags.join(" ")), ("save", "--force".into()));
         assert_eq!(pair.names, ["one", "two"]);
         assert_eq!(pair.section, "COMMANDS");
+        assert_eq!(message.literal, ["got \"x\" (n="]);
     }
 }
