@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Prints values as one JSON document (RFC 8259), and adds typed duplicates to what is text on the wire.
+//! Prints values as one JSON document (RFC 8259), and adds typed duplicates to what the wire has
+//! as text.
 //!
 //! On the wire every value of a controller is a string, and stays one here under its own key. What
 //! is a number, a truth value or a timer appears a second time under the key [`TYPED`] of the same

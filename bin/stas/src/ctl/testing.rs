@@ -12,6 +12,9 @@ use serde_json::Value;
 
 use crate::core::control::{self, Call, Request};
 
+/// What a daemon answers: a value, or name and text of an error.
+pub(crate) type Reply = Result<Value, (&'static str, &'static str)>;
+
 /// A directory of its own for every test, removed at the end.
 pub(crate) struct Place(pub(crate) PathBuf);
 
@@ -51,7 +54,7 @@ impl Place {
     /// A daemon that answers each call of one client; at the end, the calls in their order.
     pub(crate) fn answering(
         &self,
-        mut answer: impl FnMut(&Call) -> Result<Value, (&'static str, &'static str)> + Send + 'static,
+        mut answer: impl FnMut(&Call) -> Reply + Send + 'static,
     ) -> JoinHandle<Vec<Call>> {
         self.daemon(move |mut from, mut to| {
             let mut calls = Vec::new();

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Where the host's names come from, one by one.
 //!
-//! The daemons take the names of `sys.conf` whole or not at all ([`crate::core::identity`]); whoever
-//! repairs them wants to see each with its origin and its fault. The rules are the same: a value of
-//! the configuration, read from a file where it begins with `file://`, else the first word of the
+//! The daemons take the names of `sys.conf` whole or not at all ([`crate::core::identity`]);
+//! whoever repairs them wants to see each with its origin and its fault. The rules are the same: a
+//! value of the configuration, read from a file where it begins with `file://`, else the first word of the
 //! default file.
 
 use plinth::config::ini::Ini;

@@ -162,7 +162,8 @@ fn who_is_not_root_gets_no_chance_instead_of_a_source_out_of_sight() {
 #[test]
 fn setting_and_clearing_the_symbolic_name_leaves_the_rest_byte_for_byte() {
     let place = host();
-    let before = "# who we are\r\n\n[Host]\n; by hand\nnqn=file:///etc/nvme/hostnqn\nodd line = 1\n\n[Other]\nx\n";
+    let before = "# who we are\r\n\n[Host]\n; by hand\nnqn=file:///etc/nvme/hostnqn\nodd line = 1\n\n\
+                  [Other]\nx\n";
     place.file(CONF, before);
     quietly(&place, &["set-symname", "a name: with = and # signs"]);
     let with = text(&place, CONF);
@@ -226,7 +227,8 @@ fn show_names_each_value_with_origin_and_fault() {
     let (result, out) = run_as(false, &place, &["show", "--json"]);
     assert_eq!(result.expect("done"), 0);
     let value: Value = serde_json::from_str(&out).expect("JSON");
-    let id = json!({ "value": "not-a-uuid", "origin": "/etc/id", "valid": false, "problem": "not a UUID" });
+    let (bad, why) = ("not-a-uuid", "not a UUID");
+    let id = json!({ "value": bad, "origin": "/etc/id", "valid": false, "problem": why });
     assert_eq!(value["hostid"], id);
     assert_eq!(value["hostnqn"]["value"], Value::Null);
     assert_eq!(value["symname"]["valid"], json!(true));

@@ -22,6 +22,9 @@ use crate::core::control::{Call, Seven};
 use crate::core::identity::Identity;
 use crate::shell::config::SYS_CONF;
 
+/// How long it may take to reach the bus.
+const REACH_WITHIN: Duration = Duration::from_secs(5);
+
 /// How long a daemon may take for one answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(25);
 
@@ -90,7 +93,7 @@ impl Client {
     }
 
     fn open(&self, args: &Args) -> Result<Box<dyn Connection>, Failure> {
-        transport::open(self.daemon, args.socket.as_deref()).map_err(failure)
+        transport::open(self.daemon, args.socket.as_deref(), REACH_WITHIN).map_err(failure)
     }
 
     fn trace(

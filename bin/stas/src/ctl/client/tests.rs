@@ -5,10 +5,8 @@ use std::io::Write;
 
 use super::*;
 use crate::core::control::{self, ACCESS_DENIED, FAILED as ERROR_FAILED, Signal, UNKNOWN_METHOD};
-use crate::ctl::testing::{Place, request};
+use crate::ctl::testing::{Place, Reply, request};
 use plinth::file::Root;
-
-type Reply = Result<Value, (&'static str, &'static str)>;
 
 /// Runs `words` against the socket of `place`, which is the root as well: status and output.
 fn run(client: &Client, place: &Place, words: &str) -> (Result<u8, Failure>, String) {
@@ -42,7 +40,8 @@ fn good(call: &Call) -> Reply {
         Call::ControllerInfo(_) => json!({ "connect attempts": "1", "device": "nvme0" }),
         Call::GetLogPages(_) => json!([{ "subtype": "nvme", "subnqn": "nqn.s" }]),
         Call::GetAllLogPages { .. } => {
-            json!([{ "discovery-controller": { "device": "nvme0" }, "log-pages": [{ "eflags": "4" }] }])
+            let controller = json!({ "device": "nvme0" });
+            json!([{ "discovery-controller": controller, "log-pages": [{ "eflags": "4" }] }])
         }
         Call::GetTron => json!(true),
         _ => Value::Null,
@@ -229,8 +228,9 @@ fn adlp_prints_all_pages() {
     let daemon = place.answering(good);
     let (result, out) = run(&STAFCTL_CLIENT, &place, "adlp -d --json");
     assert_eq!(result.expect("done"), 0);
-    let text = r#"[{"discovery-controller":{"device":"nvme0"},"log-pages":[{"eflags":"4","typed":{"eflags":4}}]}]"#;
-    assert_eq!(out, format!("{text}\n"));
+    let pages = r#"[{"eflags":"4","typed":{"eflags":4}}]"#;
+    let text = r#"[{"discovery-controller":{"device":"nvme0"},"log-pages":"#;
+    assert_eq!(out, format!("{text}{pages}}}]\n"));
     assert_eq!(daemon.join().expect("well"), [Call::GetAllLogPages { detailed: true }]);
 }
 

@@ -1,21 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `wait`: blocks until a number of controllers is connected.
 //!
-//! Owns when to look: at once, whenever the daemon signals, and a little later again, since a
-//! signal may be ahead of what it is about. A daemon that is not there yet is waited for as well:
-//! boot scripts start this beside the daemons.
+//! Owns when to look: at once, whenever the daemon signals or the kernel tells of a controller, and
+//! a little later again, since the news may be ahead of the daemon. A daemon that is not there yet
+//! is waited for as well: boot scripts start this beside the daemons.
 
 use std::error::Error;
 use std::fmt;
-use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use plinth::backoff::Backoff;
 use plinth::err::{FAILED, Failure};
 use plinth::time::Time;
+use plinth::udev::{DeviceEvents, Group, Lost, Monitor};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
 
 use super::ANSWER_WITHIN;
 use crate::core::control::Call;
@@ -32,9 +31,16 @@ const REACH_STEPS: &[Duration] = &[
     Duration::from_millis(500),
 ];
 
-/// Between two looks after a signal. The last is for news that nothing announces.
-const LOOK_STEPS: &[Duration] =
-    &[Duration::from_millis(200), Duration::from_millis(800), Duration::from_secs(10)];
+/// Between two looks after news. The last is for what nothing announces.
+const LOOK_STEPS: &[Duration] = &[
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+    Duration::from_millis(800),
+    Duration::from_secs(2),
+];
+
+/// The longest time between two looks where there is no source of news.
+const BLIND_LOOK: Duration = Duration::from_secs(1);
 
 /// A daemon gets at least this long to answer, however little time is left.
 const ANSWER_WITHIN_MIN: Duration = Duration::from_millis(250);
@@ -63,7 +69,7 @@ pub(super) fn wait(daemon: &'static Daemon, args: &Args) -> Result<(), Failure> 
     let deadline = Time::monotonic() + limit;
     let mut reach = Backoff::new(REACH_STEPS);
     loop {
-        let seen = transport::open(daemon, args.socket.as_deref())
+        let seen = transport::open(daemon, args.socket.as_deref(), answer_within(deadline))
             .and_then(|mut connection| watch(connection.as_mut(), count, deadline));
         let error = match seen {
             Ok(connected) if connected >= count => return Ok(()),
@@ -76,7 +82,7 @@ pub(super) fn wait(daemon: &'static Daemon, args: &Args) -> Result<(), Failure> 
         if left.is_zero() || !error.is_absence() {
             return Err(super::failure(error));
         }
-        sleep(None, reach.next().min(left))?;
+        sleep(&[], reach.next().min(left));
     }
 }
 
@@ -91,6 +97,7 @@ fn watch(
         Err(error) if !error.is_unknown_method() => return Err(error),
         _ => {}
     }
+    let mut kernel = Monitor::open(Group::Kernel, &["nvme"]).ok();
     let mut looks = Backoff::new(LOOK_STEPS);
     loop {
         let list = Call::ListControllers { detailed: true };
@@ -101,28 +108,45 @@ fn watch(
         if connected >= count || left.is_zero() {
             return Ok(connected);
         }
-        if connection.take_signals()? {
-            looks.reset(); // what came while the list was on its way
-            continue;
+        // A signal that came while the list was on its way is news as well.
+        let mut news = connection.take_signals()?;
+        if !news {
+            let fds: Vec<_> =
+                connection.fd().into_iter().chain(kernel.as_ref().map(Monitor::fd)).collect();
+            let pause = looks.next().min(left);
+            let pause = if fds.is_empty() { pause.min(BLIND_LOOK) } else { pause };
+            if sleep(&fds, pause) {
+                news = connection.take_signals()? | take_events(&mut kernel);
+            }
         }
-        let readable = sleep(Some(connection.fd()), looks.next().min(left));
-        if readable.unwrap_or(false) && connection.take_signals()? {
+        if news {
             looks.reset();
         }
     }
+}
+
+/// Takes in what the kernel tells; a monitor that failed is given up. Was there anything?
+fn take_events(kernel: &mut Option<Monitor>) -> bool {
+    let mut any = false;
+    while let Some(monitor) = kernel {
+        match monitor.next() {
+            Ok(None) => break,
+            Ok(Some(_)) => {}
+            Err(Lost::Broken(_)) => *kernel = None,
+            Err(_) => {}
+        }
+        any = true;
+    }
+    any
 }
 
 fn answer_within(deadline: Time) -> Duration {
     Time::monotonic().until(deadline).clamp(ANSWER_WITHIN_MIN, ANSWER_WITHIN)
 }
 
-/// Sleeps for `span`, or until `fd` can be read: can it?
-fn sleep(fd: Option<BorrowedFd<'_>>, span: Duration) -> io::Result<bool> {
+/// Sleeps for `span`, or until one of `fds` can be read: can it?
+fn sleep(fds: &[BorrowedFd<'_>], span: Duration) -> bool {
     let timeout = Timespec::try_from(span).ok();
-    let mut fds: Vec<PollFd<'_>> = fd.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
-    match poll(&mut fds, timeout.as_ref()) {
-        Ok(ready) => Ok(ready > 0),
-        Err(Errno::INTR) => Ok(false),
-        Err(errno) => Err(errno.into()),
-    }
+    let mut fds: Vec<PollFd<'_>> = fds.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+    poll(&mut fds, timeout.as_ref()).is_ok_and(|ready| ready > 0)
 }

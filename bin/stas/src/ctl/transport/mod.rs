@@ -5,6 +5,7 @@
 //! first; a daemon that is not on the bus, or no bus at all, leads to the socket. Every call has a
 //! deadline: a daemon that hangs is reported, never waited for without end.
 
+mod bus;
 mod socket;
 
 use std::error::Error;
@@ -15,8 +16,15 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+pub use self::bus::Bus;
 pub use self::socket::Socket;
 use crate::core::control::{ACCESS_DENIED, Call, STACD_SOCKET, STAFD_SOCKET, UNKNOWN_METHOD};
+
+/// What daemons answer that lack something.
+const UNKNOWN: [&str; 2] = [UNKNOWN_METHOD, "org.freedesktop.DBus.Error.UnknownInterface"];
+
+/// How the bus is called in messages.
+const BUS_WAY: &str = "D-Bus";
 
 /// A daemon, as its clients know it.
 #[derive(Debug)]
@@ -105,7 +113,7 @@ impl CallError {
     /// Does the daemon lack the method? (Older daemons lack newer members.)
     #[must_use]
     pub fn is_unknown_method(&self) -> bool {
-        matches!(self, Self::Refused { name, .. } if name == UNKNOWN_METHOD)
+        matches!(self, Self::Refused { name, .. } if UNKNOWN.contains(&name.as_str()))
     }
 
     /// May the same succeed once a daemon (or a new one) is there?
@@ -145,14 +153,15 @@ pub trait Connection {
     /// See [`CallError`].
     fn call(&mut self, call: &Call, limit: Duration) -> Result<Value, CallError>;
 
-    /// Asks for signals: from now on [`Connection::fd`] becomes readable when something happens.
+    /// Asks for signals: from now on [`Connection::fd`], where there is one, becomes readable when
+    /// something happens.
     ///
     /// # Errors
     /// See [`CallError`].
     fn subscribe(&mut self, limit: Duration) -> Result<(), CallError>;
 
-    /// What to poll for reading.
-    fn fd(&self) -> BorrowedFd<'_>;
+    /// What to poll for reading; nothing for a way without signals.
+    fn fd(&self) -> Option<BorrowedFd<'_>>;
 
     /// Takes in what can be read without waiting: was a signal among it?
     ///
@@ -164,24 +173,27 @@ pub trait Connection {
     fn peer(&mut self) -> Option<u32>;
 }
 
-/// Opens a way to `daemon`: over `socket` where one is given, else over the bus, else over the
-/// daemon's own socket.
+/// Opens a way to `daemon` within `limit`: over `socket` where one is given, else over the bus,
+/// else over the daemon's own socket.
 ///
 /// # Errors
 /// See [`CallError`]; where both ways fail, the error of the one that got further.
 pub fn open(
     daemon: &'static Daemon,
     socket: Option<&Path>,
+    limit: Duration,
 ) -> Result<Box<dyn Connection>, CallError> {
     if let Some(path) = socket {
         return Ok(Box::new(Socket::connect(daemon.name, path)?));
     }
+    let absent = match Bus::connect(daemon, limit) {
+        Ok(bus) => return Ok(Box::new(bus)),
+        Err(error) => error,
+    };
     match Socket::connect(daemon.name, Path::new(daemon.socket)) {
         Ok(socket) => Ok(Box::new(socket)),
         // The bus is where people look first.
-        Err(CallError::NotRunning { daemon, .. }) => {
-            Err(CallError::NotRunning { daemon, way: "D-Bus".into() })
-        }
+        Err(CallError::NotRunning { .. }) => Err(absent),
         Err(error) => Err(error),
     }
 }

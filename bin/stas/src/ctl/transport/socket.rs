@@ -158,8 +158,8 @@ impl Connection for Socket {
         self.call(&Call::Subscribe, limit).map(drop)
     }
 
-    fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.fd.as_fd())
     }
 
     fn take_signals(&mut self) -> Result<bool, CallError> {
