@@ -174,11 +174,14 @@ impl Reader {
     }
 
     fn controllers(&mut self, entries: &[&Assigned]) {
+        // Which line configures a controller already.
+        let mut known: BTreeMap<Tid, u32> = BTreeMap::new();
         for at in entries {
             self.check_comment(at);
             for (line, text) in at.entry.lines() {
                 if text == RESET {
                     self.settings.controllers.clear();
+                    known.clear();
                     continue;
                 }
                 let (entry, complaints) = controller::parse(text, line);
@@ -189,24 +192,21 @@ impl Reader {
                     let text = format!("controller: no {field} given, it will not be connected");
                     self.complain(at, line, text);
                 }
-                match self.earlier(&entry) {
-                    Some(first) => {
-                        let text = format!("controller: the same as in line {first}, ignored");
-                        self.complain(at, line, text);
-                    }
-                    None => self.settings.controllers.push(entry),
+                if let Some(first) = known.get(&self.tid(&entry)) {
+                    let text = format!("controller: the same as in line {first}, ignored");
+                    self.complain(at, line, text);
+                } else {
+                    known.insert(self.tid(&entry), line);
+                    self.settings.controllers.push(entry);
                 }
             }
         }
     }
 
-    /// The line of the entry that configures the same controller already.
-    fn earlier(&self, entry: &Configured) -> Option<u32> {
+    /// What makes two entries the same controller.
+    fn tid(&self, entry: &Configured) -> Tid {
         let defaults = TidDefaults { host_nqn: "", ignore_iface: self.settings.ignore_iface };
-        let tid = |entry: &Configured| Tid::new(&entry.wanted(self.role), &defaults);
-        let known = &self.settings.controllers;
-        let wanted = tid(entry);
-        known.iter().find(|known| tid(known) == wanted).map(|known| known.line)
+        Tid::new(&entry.wanted(self.role), &defaults)
     }
 
     fn exclusions(&mut self, entries: &[&Assigned]) {
