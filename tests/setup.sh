@@ -3,7 +3,7 @@
 #
 # Brings what building, checking and the guest tests need. Run again at will: it does only what is missing.
 #
-#   tests/setup.sh             system packages, guest kernels, guest programs
+#   tests/setup.sh             all of the following; an ordinary user gets no reference
 #   tests/setup.sh system      only the system packages (root, Debian or Ubuntu)
 #   tests/setup.sh guest       only the kernels and programs for the guest (any user)
 #   tests/setup.sh reference   the disk image with the reference nvme-stas (root, about a minute)
@@ -169,7 +169,15 @@ reference() {
 }
 
 case ${1:-all} in
-  all) system; guest ;;
+  all)
+    system
+    guest
+    if [ "$(id -u)" -eq 0 ]; then
+      reference
+    elif [ ! -e "$cache/reference.ext4" ]; then
+      say "not root: the guest tests with the reference need tests/setup.sh reference, as root"
+    fi
+    ;;
   system) system ;;
   guest) guest ;;
   reference) reference ;;

@@ -35,7 +35,8 @@ const FILES: [(&str, &str); 7] = [
     (
         "etc/passwd",
         "root:x:0:0:root:/root:/bin/sh\nmessagebus:x:101:101::/run/dbus:/bin/false\n\
-                    avahi:x:102:102::/run/avahi-daemon:/bin/false\nnobody:x:65534:65534::/:/bin/false\n",
+         avahi:x:102:102::/run/avahi-daemon:/bin/false\n\
+         nobody:x:65534:65534::/:/bin/false\n",
     ),
     ("etc/group", "root:x:0:\nmessagebus:x:101:\navahi:x:102:\nnogroup:x:65534:\ndisk:x:6:\n"),
     ("etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),

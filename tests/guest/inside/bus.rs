@@ -23,7 +23,8 @@ const CONFIGURATION: &str = "/run/dbus/test.conf";
 const CALL_LIMIT: Duration = Duration::from_secs(10);
 
 /// The rules of a usual system bus, then those that the programs ship.
-const RULES: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+const RULES: &str = r#"<!DOCTYPE busconfig PUBLIC
+ "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig>
   <type>system</type>

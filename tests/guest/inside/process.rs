@@ -4,11 +4,13 @@
 //! A [`Process`] writes to `/var/log/NAME.log` (appending, so that a restarted daemon continues its
 //! log) and is killed and waited for when it is dropped.
 
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
+use std::{fs, io};
 
+use plinth::time::Time;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::trouble::Naming;
@@ -173,13 +175,16 @@ pub fn run(words: &[&str]) -> Outcome<Said> {
 /// # Errors
 /// As [`run`].
 pub fn run_with(words: &[&str], environment: &[(&str, &str)]) -> Outcome<Said> {
+    finish(command(words)?.envs(environment.iter().copied()), words)
+}
+
+/// Runs it to its end. It writes to files, so that nobody needs to read while it runs.
+fn finish(command: &mut Command, words: &[&str]) -> Outcome<Said> {
     use std::os::unix::process::ExitStatusExt as _;
-    // Files, not pipes: nobody needs to read while it runs.
-    let folder = format!("/tmp/run-{}", plinth::time::Time::monotonic().as_nanos());
+    let folder = format!("/tmp/run-{}", Time::monotonic().as_nanos());
     fs::create_dir(&folder).named(&folder)?;
     let file = |name: &str| fs::File::create(format!("{folder}/{name}"));
-    let mut child = command(words)?
-        .envs(environment.iter().copied())
+    let mut child = command
         .stdin(Stdio::null())
         .stdout(file("out")?)
         .stderr(file("err")?)
@@ -193,7 +198,7 @@ pub fn run_with(words: &[&str], environment: &[(&str, &str)]) -> Outcome<Said> {
     let (status, _) = ended?;
     let text = |name: &str| {
         let bytes = fs::read(format!("{folder}/{name}"))?;
-        Ok::<_, std::io::Error>(String::from_utf8_lossy(&bytes).into_owned())
+        Ok::<_, io::Error>(String::from_utf8_lossy(&bytes).into_owned())
     };
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
     let said = Said { code, out: text("out")?, err: text("err")? };
@@ -220,4 +225,13 @@ pub fn busybox(words: &[&str]) -> Outcome<String> {
     let mut all = vec!["/bin/busybox"];
     all.extend(words);
     output(&all)
+}
+
+/// [`run`] as another user.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_as(user: u32, words: &[&str]) -> Outcome<Said> {
+    use std::os::unix::process::CommandExt as _;
+    finish(command(words)?.uid(user).gid(user), words)
 }

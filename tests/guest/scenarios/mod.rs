@@ -4,8 +4,18 @@
 //! A scenario is a function that runs in the guest; the table [`ALL`] is read on both sides. One
 //! file holds one scenario or a few that tell one story.
 
+pub mod bare;
+pub mod buses;
+pub mod clients;
 pub mod connects;
 pub mod fake;
+pub mod follow;
+pub mod hostile;
+pub mod many;
+pub mod mixed;
+pub mod names;
+pub mod scopes;
+mod world;
 
 use std::fmt;
 
@@ -94,7 +104,34 @@ pub struct Scenario {
 }
 
 /// Every scenario.
-pub const ALL: &[Scenario] = &[connects::CONNECTS, fake::FAKE_DC];
+pub const ALL: &[Scenario] = &[
+    connects::CONNECTS,
+    fake::FAKE_DC,
+    bare::BARE_START,
+    bare::NO_STATE,
+    buses::BUS_LOST,
+    clients::CLIENTS,
+    clients::CLIENTS_NO_BUS,
+    clients::QUICK,
+    follow::ONE_DC,
+    follow::ONE_DC_NO_BUS,
+    follow::RELOAD_BURST,
+    follow::TARGET_CHANGES,
+    follow::WITHDRAWN,
+    follow::TAKEN_AWAY,
+    hostile::HOSTILE_LOG,
+    hostile::STALLING_DC,
+    hostile::MUTE_DC,
+    names::NAMES,
+    scopes::SCOPE_OWN,
+    scopes::SCOPE_ALL,
+    scopes::SCOPE_NONE,
+    many::MANY,
+    mixed::REFERENCE,
+    mixed::MIXED_FINDER,
+    mixed::MIXED_CONNECTOR,
+    mixed::UPGRADE,
+];
 
 /// The scenario of this name.
 #[must_use]

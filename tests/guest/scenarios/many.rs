@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Many controllers: connected, lost together, back together.
+
+use std::time::Duration;
+
+use super::world::{self, FINDER, PORT, World};
+use super::{Guest, Kernel, Needs, Scenario};
+use crate::inside::stas::{self, Role};
+use crate::inside::{Outcome, controllers, ensure, ensure_eq, nvmet, process, say, wait};
+
+/// Subsystems, each on both ports.
+const SUBSYSTEMS: usize = 200;
+const PATHS: usize = 2 * SUBSYSTEMS;
+const LIMIT: Duration = Duration::from_secs(180);
+
+/// Two hundred subsystems on two ports.
+pub const MANY: Scenario = Scenario {
+    name: "many",
+    about: "200 subsystems on 2 ports: connected, network away for 30 s, all live again",
+    needs: Needs { stas: true, memory_mib: 3072, ..Needs::BARE },
+    kernels: &[Kernel::V6_12],
+    seconds: 600,
+    run: many,
+};
+
+fn live() -> usize {
+    controllers::storage().iter().filter(|c| c.is_live()).count()
+}
+
+fn many(_: &Guest) -> Outcome {
+    nvmet::port(1, "127.0.0.1", PORT)?;
+    nvmet::port(2, "127.0.0.1", PORT + 1)?;
+    for n in 0..SUBSYSTEMS {
+        let nqn = format!("nqn.2024-01.test:many-{n}");
+        nvmet::subsystem(&nqn, 1)?;
+        nvmet::link(1, &nqn)?;
+        nvmet::link(2, &nqn)?;
+    }
+    say::step("the target is up");
+    let text = format!(
+        "{FINDER}[Controllers]\n{}{}",
+        stas::line("127.0.0.1", PORT, None),
+        stas::line("127.0.0.1", PORT + 1, None)
+    );
+    stas::configure(Role::Finder, &text)?;
+    stas::configure(Role::Connector, &world::connector("", &[]))?;
+    let mut world = World::start(false)?;
+    let spent = wait::until("all paths are live", LIMIT, || live() == PATHS)?;
+    say::value("connected_ms", &spent.as_millis());
+    let made = world.recorder.made_and_removed();
+    ensure_eq("controllers made and removed", &made, &(PATHS + 2, 0))?;
+    say::value("stafd_resident_kib", &world.finder.resident_kib()?);
+    say::value("stacd_resident_kib", &world.connector.resident_kib()?);
+
+    process::busybox(&["ip", "link", "set", "lo", "down"])?;
+    wait::pause(Duration::from_secs(30));
+    process::busybox(&["ip", "link", "set", "lo", "up"])?;
+    say::step(format!("the network was away, {} paths live", live()));
+    let spent = wait::until("all paths are live again", LIMIT, || live() == PATHS)?;
+    say::value("live_again_ms", &spent.as_millis());
+    controllers::await_discovery(2, LIMIT)?;
+    let made = world.recorder.made_and_removed();
+    ensure_eq("controllers made and removed in all", &made, &(PATHS + 2, 0))?;
+    ensure(!world.recorder.lost_some(), "the recorder lost events")?;
+    wait::until("stacd knows all as live", LIMIT, || {
+        stas::list(Role::Connector).is_ok_and(|list| {
+            list.len() == PATHS
+                && list.iter().all(|c| c.get("state").is_none_or(|state| state == "live"))
+        })
+    })?;
+    say::value("stacd_resident_kib_later", &world.connector.resident_kib()?);
+    world.stop()
+}
