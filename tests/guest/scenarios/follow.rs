@@ -188,7 +188,7 @@ fn target_changes(_: &Guest) -> Outcome {
 /// The announcement vanishes while the storage itself stays reachable.
 pub const WITHDRAWN: Scenario = Scenario {
     name: "withdrawn",
-    about: "a discovery controller withdraws records, dies, hangs: what stays connected and what not",
+    about: "a discovery controller withdraws records, then dies: what stays connected",
     needs: WITH_BUS,
     kernels: &[Kernel::V6_12],
     seconds: 150,
