@@ -221,3 +221,165 @@ impl Conf<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const NQN: &str = "nqn.2014-08.org.nvmexpress:uuid:01234567-89ab-cdef-0123-456789abcdef";
+    const ID: &str = "01234567-89ab-cdef-0123-456789abcdef";
+    const OTHER: &str = "76543210-89ab-cdef-0123-456789abcdef";
+    const SECRET: &str = "DHHC-1:00:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh+KfiaR:";
+
+    /// The default files, and a few that values point to.
+    fn read(path: &str) -> Result<String, String> {
+        match path {
+            NQN_FILE => Ok(format!("{NQN}\n")),
+            ID_FILE => Ok(format!("{ID}\n")),
+            "/dev/null" => Ok(String::new()),
+            "/words" => Ok("  nqn.a  trailing words\nnqn.b\n".to_owned()),
+            "/blank-first" => Ok("\nnqn.b\n".to_owned()),
+            "/key" => Ok(format!("{SECRET}\n")),
+            _ => Err(format!("{path}: no such file")),
+        }
+    }
+
+    fn load(text: &str) -> Result<(Identity, Vec<Diagnostic>), IdentityError> {
+        Identity::load("/etc/stas/sys.conf", Some(text), &mut read)
+    }
+
+    fn loaded(text: &str) -> Identity {
+        load(text).expect("a usable identity").0
+    }
+
+    // R066, R067
+    #[test]
+    fn literal_values_are_taken_as_they_are() {
+        let text = format!("[Host]\nnqn=nqn.x\nid={OTHER}\nkey={SECRET}\nsymname=My host\n");
+        let (identity, diagnostics) = load(&text).expect("usable");
+        assert_eq!((identity.nqn.as_str(), identity.id.as_str()), ("nqn.x", OTHER));
+        assert_eq!(identity.symname.as_deref(), Some("My host"));
+        assert!(identity.key_set());
+        assert_eq!(diagnostics, []);
+        let shown = format!("{identity:?} {:?}", identity.key);
+        assert!(shown.contains("***") && !shown.contains(SECRET), "{shown}");
+    }
+
+    // R067
+    #[test]
+    fn without_values_the_default_files_count() {
+        let missing = Identity::load("/etc/stas/sys.conf", None, &mut read).expect("usable").0;
+        for identity in [missing, loaded(""), loaded("[Host]\n"), loaded("[Host]\nnqn=\nid\n")] {
+            assert_eq!((identity.nqn.as_str(), identity.id.as_str()), (NQN, ID));
+            assert_eq!((identity.symname.as_deref(), identity.key_set()), (None, false));
+        }
+    }
+
+    // R066
+    #[test]
+    fn values_may_point_to_files() {
+        for (value, expected) in [
+            ("file:///dev/null", ""),
+            ("file:///words", "nqn.a"),
+            ("file:///blank-first", ""),
+            ("nqn.literal", "nqn.literal"),
+        ] {
+            let identity = loaded(&format!("[Host]\nnqn={value}\n"));
+            assert_eq!((identity.nqn.as_str(), identity.id.as_str()), (expected, ID), "{value}");
+        }
+        assert!(loaded("[Host]\nkey=file:///key\n").key_set());
+        assert_eq!(loaded("[Host]\nsymname=file:///words\n").symname.as_deref(), Some("nqn.a"));
+    }
+
+    // R067
+    #[test]
+    fn an_unusable_identity_is_fatal() {
+        let long = |bytes: usize| format!("nqn.{}", "x".repeat(bytes - 4));
+        assert_eq!(loaded(&format!("[Host]\nnqn={}\n", long(223))).nqn, long(223));
+        for (text, message) in [
+            (
+                "nqn=qnq.2014-08.org".to_owned(),
+                "invalid host NQN 'qnq.2014-08.org' (nqn. and at most 223 bytes)".to_owned(),
+            ),
+            (
+                format!("nqn={}", long(224)),
+                format!("invalid host NQN '{}' (nqn. and at most 223 bytes)", long(224)),
+            ),
+            (
+                "nqn=file:///missing".to_owned(),
+                "Error reading mandatory Host NQN (see stasadm --help): /missing: no such file"
+                    .to_owned(),
+            ),
+            (
+                "id=file:///missing".to_owned(),
+                "Error reading mandatory Host ID (see stasadm --help): /missing: no such file"
+                    .to_owned(),
+            ),
+        ] {
+            let error = load(&format!("[Host]\n{text}\n")).expect_err("unusable");
+            assert_eq!(error.to_string(), message);
+        }
+        for absent in [NQN_FILE, ID_FILE] {
+            let mut partly = |path: &str| {
+                if path == absent { Err("gone".to_owned()) } else { read(path) }
+            };
+            let error = Identity::load("sys.conf", None, &mut partly).expect_err("no identity");
+            assert!(error.to_string().starts_with("Error reading mandatory Host"));
+        }
+    }
+
+    // R067
+    #[test]
+    fn an_unreadable_name_or_key_is_survived() {
+        let text = "[Host]\nsymname=file:///missing\nkey=file:///missing\n";
+        let (identity, diagnostics) = load(text).expect("usable");
+        assert_eq!((identity.symname.as_deref(), identity.key_set()), (None, false));
+        let told: Vec<(Level, Option<u32>)> =
+            diagnostics.iter().map(|told| (told.level, told.line)).collect();
+        assert_eq!(told, [(Level::Warn, Some(3)), (Level::Warn, Some(2))]);
+    }
+
+    // R171, R199
+    #[test]
+    fn a_malformed_key_forbids_connections_without_one() {
+        let (identity, diagnostics) = load("[Host]\nkey=hunter2\n").expect("usable");
+        assert_eq!(identity.key, Some(Secret::Invalid));
+        assert_eq!(diagnostics[0].level, Level::Error);
+        assert!(!diagnostics[0].text.contains("hunter2"));
+    }
+
+    // R035, R037, R038
+    #[test]
+    fn doubtful_lines_are_told() {
+        for (text, expected) in [
+            ("[Hots]\nnqn=x\n", "/etc/stas/sys.conf:1: unknown section [Hots], ignored"),
+            ("[Host]\nname=x\n", "/etc/stas/sys.conf:2: [Host] unknown key 'name', ignored"),
+            ("[Host]\nid\n", "/etc/stas/sys.conf:2: [Host] id: no value, the default is used"),
+            ("[Host]\nid=x\n", "/etc/stas/sys.conf:2: [Host] id: host ID is no UUID"),
+            ("nqn=x\n", "/etc/stas/sys.conf:1: text before the first section; the file is ignored"),
+            (
+                "[Host]\nsymname=a # b\n",
+                "/etc/stas/sys.conf:2: [Host] symname: a comment belongs to the value",
+            ),
+        ] {
+            let (_, mut diagnostics) = load(text).expect("usable");
+            diagnostics.retain(|told| told.level != Level::Debug);
+            let told: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
+            assert_eq!(told, [expected], "{text:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_needed_is_read() {
+        let mut seen = BTreeSet::new();
+        let mut spy = |path: &str| {
+            seen.insert(path.to_owned());
+            read(path)
+        };
+        let text = format!("[Host]\nnqn=nqn.x\nid={ID}\nkey={SECRET}\n");
+        assert!(Identity::load("sys.conf", Some(&text), &mut spy).is_ok());
+        assert_eq!(seen, BTreeSet::new());
+    }
+}

@@ -290,3 +290,6 @@ impl fmt::Display for Diagnostic {
         write!(f, ": {}", self.text)
     }
 }
+
+#[cfg(test)]
+mod tests;

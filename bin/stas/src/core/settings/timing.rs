@@ -185,3 +185,27 @@ const NUMBER_MAX: u32 = 1000;
 fn span(value: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(timespan::parse(value)?).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // R094
+    #[test]
+    fn delays_are_the_documented_ones() {
+        let timing = Timing::default();
+        let seconds = Duration::from_secs;
+        assert_eq!(timing.config_soak, Duration::from_millis(1500));
+        assert_eq!((timing.config_soak_long, timing.add_soak), (seconds(10), seconds(1)));
+        assert_eq!((timing.retry_fast, timing.retry), (seconds(3), seconds(60)));
+        assert_eq!((timing.log_page_retry, timing.registration_retry), (seconds(20), seconds(5)));
+        assert_eq!(
+            (timing.supported_pages_retry, timing.disposal_audit),
+            (seconds(5), seconds(30))
+        );
+        assert_eq!((timing.avahi_kick, timing.monitor_quiet), (seconds(60), seconds(2)));
+        assert_eq!(timing.announce_retry, [2, 5, 10, 30, 60, 300, 600].map(seconds));
+        assert_eq!(timing.fetch_attempts, 6);
+        assert_eq!(ZEROCONF_PERSISTENCE, seconds(259_200));
+    }
+}

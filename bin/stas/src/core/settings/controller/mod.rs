@@ -254,3 +254,6 @@ fn pieces(text: &str) -> impl Iterator<Item = Result<(&str, &str), String>> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests;
