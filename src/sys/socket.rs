@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Socket options that rustix does not offer.
-#![allow(unsafe_code, reason = "rustix has no SO_BINDTODEVICE")]
+#![allow(unsafe_code, reason = "rustix has no SO_BINDTODEVICE, and no peer without process number")]
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -31,10 +31,33 @@ pub fn bind_to_device(socket: BorrowedFd<'_>, name: &str) -> io::Result<()> {
     if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// The user id of the process at the other end of a connected `AF_UNIX` socket (`SO_PEERCRED`,
+/// unix(7)), as it was when the connection was made.
+///
+/// # Errors
+/// What getsockopt(2) says, such as `ENOTSOCK`.
+pub fn peer_uid(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    // The process number of a peer in another namespace is zero, which rustix' type cannot hold.
+    let mut peer = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
+    let mut len = libc::socklen_t::try_from(size_of::<libc::ucred>()).unwrap_or(0);
+    // SAFETY: the pointers are those of `peer` and of `len`, which is the size of `peer`.
+    let code = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut peer).cast(),
+            &raw mut len,
+        )
+    };
+    if code == 0 { Ok(peer.uid) } else { Err(io::Error::last_os_error()) }
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::UdpSocket;
     use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
 
     use super::*;
 
@@ -46,5 +69,14 @@ mod tests {
             assert_eq!(error.raw_os_error(), Some(Errno::NODEV.raw_os_error()), "{name:?}");
         }
         bind_to_device(socket.as_fd(), "lo").unwrap();
+    }
+
+    #[test]
+    fn the_peer_of_a_socket_is_known_by_its_user() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        assert_eq!(peer_uid(ours.as_fd()).unwrap(), rustix::process::getuid().as_raw());
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let error = peer_uid(file.as_fd()).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(Errno::NOTSOCK.raw_os_error()));
     }
 }
