@@ -15,4 +15,4 @@ pub mod socket;
 
 pub use interface::Interface;
 pub use message::Malformed;
-pub use socket::RouteSocket;
+pub use socket::{News, RouteSocket};
