@@ -1,3 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `stacd`: see its manual page.
-fn main() {}
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use stas::core::connector::Connector;
+
+fn main() -> ExitCode {
+    stas::shell::start::main::<Connector>()
+}
