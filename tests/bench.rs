@@ -2,8 +2,8 @@
 //! Measures what the programs cost, and compares it with the recorded bounds (`tests/bench.tsv`).
 //!
 //! Owns sizes of the release builds, the time a client takes to start, and the processor time of
-//! the cores' largest jobs. Times are the best of several runs, since a busy machine only ever adds.
-//! What needs a kernel target (memory of a daemon at work, latency) is measured in the guest.
+//! the cores' largest jobs. Times are the best of several runs, since a busy machine only ever
+//! adds. What needs a kernel target (memory of a daemon at work, latency) is measured in the guest.
 
 use std::collections::BTreeMap;
 use std::error::Error;

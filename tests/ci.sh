@@ -148,7 +148,8 @@ for name; do
 done
 rm -rf "$logs"
 mkdir -p "$logs"
-broken_stages= extra=0
+broken_stages=''
+extra=0
 for name; do run "$name"; done
 summary $extra
 [ -z "$broken_stages" ] || { echo "failed stages:$broken_stages" >&2; exit 1; }

@@ -4,7 +4,8 @@
 //! Owns the syntax only. What a section or a key means, and which of several assignments counts, is
 //! left to the program. Every accepted entry knows its line, so that later complaints can name it.
 //!
-//! The dialect: `[Name]` opens a section, compared exactly, and repeated sections are one; the first
+//! The dialect: `[Name]` opens a section, compared exactly, and repeated sections are one; the
+//! first
 //! `=` of a line separates key from value; blanks around both are dropped; keys are lower-cased; a
 //! line that begins with `#` or `;` is a comment, and there are no other comments; a line indented
 //! deeper than its key continues the value. Values are never interpreted.

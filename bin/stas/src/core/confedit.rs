@@ -4,9 +4,9 @@
 //! Owns the edit as a function from text to text: comments, order, blank lines and unknown lines
 //! survive. Writing the file is left to the caller. The dialect is that of [`plinth::config::ini`].
 
-/// Sets `key` in `section` to `value`, a single line. The last assignment of the key is replaced and
-/// earlier ones are removed; without one, the key is added at the end of the section, and a missing
-/// section at the end of the text.
+/// Sets `key` in `section` to `value`, a single line. The last assignment of the key is replaced
+/// and earlier ones are removed; without one, the key is added at the end of the section, and a
+/// missing section at the end of the text.
 #[must_use]
 pub fn set(text: &str, section: &str, key: &str, value: &str) -> String {
     let value = value.replace(['\r', '\n'], " ");

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Exclusions: controllers that the administrator wants left alone.
 //!
-//! Owns the comparison, by meaning. An entry names some fields; a controller is excluded when all of
-//! them agree. An entry without fields cannot be made: it would match everything.
+//! Owns the comparison, by meaning. An entry names some fields; a controller is excluded when all
+//! of them agree. An entry without fields cannot be made: it would match everything.
 
 use super::ip;
 use super::tid::{self, Fields};
@@ -15,8 +15,8 @@ pub struct Exclusion {
 }
 
 impl Exclusion {
-    /// An entry that compares every field of `fields` that is not empty; the source address is never
-    /// compared. `None` when nothing is left to compare.
+    /// An entry that compares every field of `fields` that is not empty; the source address is
+    /// never compared. `None` when nothing is left to compare.
     #[must_use]
     pub fn new(fields: &Fields, line: u32) -> Option<Self> {
         let mut fields = fields.clone();

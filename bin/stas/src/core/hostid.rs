@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Deriving the host's NQN and ID from what identifies the machine.
 //!
-//! Owns the derivations as pure functions of file contents. They must give the same result for ever:
-//! storage arrays know the host by it. Reading the files and rolling dice is left to the callers.
-//! The sources, best first: machine-id, SMBIOS product UUID, partition UUID of the device tree.
+//! Owns the derivations as pure functions of file contents. They must give the same result for
+//! ever: storage arrays know the host by it. Reading the files and rolling dice is left to the
+//! callers. The sources, best first: machine-id, SMBIOS product UUID, partition UUID of the device
+//! tree.
 
 use hmac_sha256::HMAC;
 
@@ -54,8 +55,8 @@ pub fn is_uuid(text: &str) -> bool {
 }
 
 /// The UUID derived from `/etc/machine-id`: HMAC-SHA-256 of the identifier's 16 bytes under a fixed
-/// key, cut to 16 bytes and marked as version 4 (RFC 9562). `None` when the text holds no identifier,
-/// as on images that were not booted yet (`uninitialized`).
+/// key, cut to 16 bytes and marked as version 4 (RFC 9562). `None` when the text holds no
+/// identifier, as on images that were not booted yet (`uninitialized`).
 #[must_use]
 pub fn from_machine_id(text: &str) -> Option<String> {
     let digits = text.get(..32)?;

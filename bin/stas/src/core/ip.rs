@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! IP addresses by meaning: two spellings of one address are equal.
 //!
-//! Owns parsing, the mapping of IPv4-mapped IPv6 addresses (RFC 4291, 2.5.5.2) and the separation of
-//! zones (RFC 4007, 11). Interfaces and their addresses are left to [`super::iface`].
+//! Owns parsing, the mapping of IPv4-mapped IPv6 addresses (RFC 4291, 2.5.5.2) and the separation
+//! of zones (RFC 4007, 11). Interfaces and their addresses are left to [`super::iface`].
 
 use std::net::IpAddr;
 

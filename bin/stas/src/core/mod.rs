@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What the daemons decide, without touching the system.
 //!
-//! Values come in as [`port::Input`], wishes go out as [`port::Action`]; the modules below are either
-//! the machines that turn the one into the other, or the pure rules that these machines apply.
+//! Values come in as [`port::Input`], wishes go out as [`port::Action`]; the modules below are
+//! either the machines that turn the one into the other, or the pure rules that these machines
+//! apply.
 
 /// The subsystem NQN that every discovery controller answers to (NVM Express Base Specification,
 /// "well-known Discovery Service NQN").

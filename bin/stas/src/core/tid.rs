@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Transport identifiers: the seven fields that tell one wanted controller from another.
 //!
-//! Owns the normal form in which identifiers are compared, and the spelling in which they are shown.
-//! Whether an existing kernel connection can serve an identifier is left to [`super::matching`].
-//! Normalising is idempotent: an identifier made from the fields of another one equals it.
+//! Owns the normal form in which identifiers are compared, and the spelling in which they are
+//! shown. Whether an existing kernel connection can serve an identifier is left to
+//! [`super::matching`]. Normalising is idempotent: an identifier made from the fields of another
+//! one equals it.
 
 use std::cmp::Ordering;
 use std::fmt;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Loads a daemon's configuration: its own file, drop-ins, `sys.conf`, and what the kernel offers.
 //!
-//! Owns paths and reading; what the texts mean is decided in the core. A file that does not exist is
-//! no error, with two exceptions that `sys.conf` stands for: without host NQN and host ID nothing
-//! can be connected.
+//! Owns paths and reading; what the texts mean is decided in the core. A file that does not exist
+//! is no error, with two exceptions that `sys.conf` stands for: without host NQN and host ID
+//! nothing can be connected.
 
 use std::io::{self, Read};
 use std::path::PathBuf;

@@ -2,8 +2,8 @@
 //! Tries TCP connections without waiting for them, and closes them again.
 //!
 //! Owns the sockets. Tells only whether something accepts connections; what follows from that is
-//! the core's matter. At most [`RUNNING_MAX`] attempts run at once, the rest wait in order; the limit
-//! of an attempt begins when it does.
+//! the core's matter. At most [`RUNNING_MAX`] attempts run at once, the rest wait in order; the
+//! limit of an attempt begins when it does.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;

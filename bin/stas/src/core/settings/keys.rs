@@ -13,7 +13,8 @@ use crate::core::timespan;
 /// default again.
 pub type SetParameter = fn(&mut Parameters, &str) -> Result<(), String>;
 
-/// Sets a setting from its text; a complaint means that the default stays, or says what was changed.
+/// Sets a setting from its text; a complaint means that the default stays, or says what was
+/// changed.
 pub type SetSetting = fn(&mut Settings, &str) -> Result<(), String>;
 
 /// How a key's value is understood.

@@ -2,9 +2,9 @@
 //! The daemons' settings: from the texts of their files to one checked value.
 //!
 //! Owns the meaning of every section and key ([`keys::KEYS`]) and of the fields of a controller
-//! entry ([`controller::CONTROLLER_FIELDS`]); the syntax is left to [`plinth::config::ini`]. Nothing
-//! in a file is fatal: what is wrong becomes a [`Diagnostic`] and the default stays. Diagnostics
-//! never repeat a secret.
+//! entry ([`controller::CONTROLLER_FIELDS`]); the syntax is left to [`plinth::config::ini`].
+//! Nothing in a file is fatal: what is wrong becomes a [`Diagnostic`] and the default stays.
+//! Diagnostics never repeat a secret.
 
 pub mod controller;
 pub mod keys;
@@ -224,8 +224,8 @@ impl Settings {
         read::settings(role, files)
     }
 
-    /// Replaces every secret that is kept elsewhere by the secret itself. `read` returns the text of
-    /// the place; a controller whose secret cannot be read stays, but must not be connected.
+    /// Replaces every secret that is kept elsewhere by the secret itself. `read` returns the text
+    /// of the place; a controller whose secret cannot be read stays, but must not be connected.
     pub fn resolve_secrets(
         &mut self,
         path: &str,

@@ -3,8 +3,8 @@
 //!
 //! The daemons take the names of `sys.conf` whole or not at all ([`crate::core::identity`]);
 //! whoever repairs them wants to see each with its origin and its fault. The rules are the same: a
-//! value of the configuration, read from a file where it begins with `file://`, else the first word of the
-//! default file.
+//! value of the configuration, read from a file where it begins with `file://`, else the first word
+//! of the default file.
 
 use plinth::config::ini::Ini;
 

@@ -7,7 +7,8 @@
 //!
 //! Columns are counted in characters, as CPython counts them, not in cells of a terminal. Which
 //! characters are printable follows the Unicode tables of the compiler, so a character that is
-//! newer than the reader's interpreter appears as itself and not as an escape; it reads back the same.
+//! newer than the reader's interpreter appears as itself and not as an escape; it reads back the
+//! same.
 
 use std::fmt::Write as _;
 

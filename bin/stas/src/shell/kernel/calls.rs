@@ -119,7 +119,8 @@ fn passthru(command: AdminCommand, limit_ms: u32) -> Result<(Passthru, usize), A
                 | (dwords & 0xffff) << 16;
             let request = Passthru {
                 opcode: GET_LOG_PAGE,
-                // The page that lists pages is the controller's; the discovery log has no name space.
+                // The page that lists pages is the controller's; the discovery log has no name
+                // space.
                 nsid: if lid == 0 { u32::MAX } else { 0 },
                 cdw: [cdw10, dwords >> 16, low(offset), low(offset >> 32), 0, 0],
                 timeout_ms: limit_ms,
