@@ -16,6 +16,7 @@ use stas::core::settings::keys::{KEYS, Key};
 use stas::core::settings::{Role, Settings};
 use stas::ctl::admin::args::STASADM;
 use stas::ctl::args::{STACCTL, STAFCTL};
+use stas::shell::options::{STACD, STAFD};
 
 /// The sections of each kind of page, in order; others may stand between them.
 const SECTIONS: &[(&str, &[&str])] = &[
@@ -229,6 +230,11 @@ fn check_program<A>(program: &Program<A>, section: &str) -> Vec<String> {
         wrong.push(format!("{place}: lacks the variable {variable}"));
     }
     wrong
+}
+
+#[test]
+fn daemons_are_documented_as_they_are() {
+    verdict(&[check_program(&STAFD, "8"), check_program(&STACD, "8")].concat());
 }
 
 #[test]

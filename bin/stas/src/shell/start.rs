@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! From the command line to the running loop, and back to an exit status.
 //!
-//! Owns the order of the start: options, rights, the kernel's device, the log, configuration, state,
-//! then descriptors, and the bus last of all. What is missing and can come later (bus, service
-//! manager, runtime directory) delays nothing. Messages for people at this stage go to standard
-//! error, because there may be no log yet.
+//! Owns the order of the start: options, rights, the kernel's device, the log, configuration,
+//! state, then descriptors, and the bus last of all. What is missing and can come later (bus,
+//! service manager, runtime directory) delays nothing. Messages for people at this stage go to
+//! standard error, because there may be no log yet.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::env;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The runtime directory: the state file, the socket's place, and the lock that keeps daemons single.
+//! The runtime directory: the state file, the socket's place, and the lock that keeps daemons
+//! single.
 //!
 //! Owns the directory and what is in it. The text of the state file belongs to the core. Where the
 //! directory cannot be made, a daemon lives without it: state is then kept in memory only.
