@@ -7,7 +7,7 @@
 # as one failure there, so that the line says zero only when everything is well.
 set -u
 cd "$(dirname "$0")/.." || exit 1
-: "${CARGO:=cargo}" "${SEEDS:=300}"
+: "${CARGO:=cargo}" "${SEEDS:=300}" "${FUZZ_SECONDS:=60}"
 logs=target/ci
 CARGO_TERM_COLOR=never
 export CARGO_TERM_COLOR
@@ -41,6 +41,14 @@ stage_docs() {
 
 stage_sim() {
     SIM_SEEDS=$SEEDS $CARGO test --locked --release -p checks --test sim
+}
+
+stage_fuzz() {
+    if $CARGO fuzz --version >/dev/null 2>&1; then
+        tests/fuzz/run.sh "$FUZZ_SECONDS"
+    else
+        echo "not run: cargo-fuzz is not installed"
+    fi
 }
 
 stage_guest() {
