@@ -61,8 +61,8 @@ pub struct Bus {
     machine: Machine,
     directory: Directory,
     link: Link,
-    /// Our calls by serial number; `true` for those to the bus itself.
-    serials: BTreeMap<u32, (Token, bool)>,
+    /// Our calls by serial number. The bus lets an answer through from whom was asked only.
+    serials: BTreeMap<u32, Token>,
     serving: BTreeMap<u64, Serving>,
     next_call: u64,
     events: VecDeque<(Event, usize)>,
@@ -177,11 +177,7 @@ impl Bus {
         let begun = begun.and_then(|message| Ok((self.machine.begin(deadline)?, message)));
         match begun {
             Ok((token, message)) => {
-                match self.send(message) {
-                    Some(serial) => drop(self.serials.insert(serial, (token, false))),
-                    // The connection is about to be found lost, which ends the call.
-                    None => self.unsettled = true,
-                }
+                self.ask(token, message);
                 token
             }
             Err(error) => {
@@ -219,8 +215,8 @@ impl Bus {
         }
     }
 
-    /// Emits a signal of the tables to whoever listens; `false` when it was not sent: not connected,
-    /// too much waits already, or it does not fit the tables (which is logged).
+    /// Emits a signal of the tables to whoever listens; `false` when it was not sent: there is no
+    /// connection, too much waits already, or it does not fit the tables (which is logged).
     pub fn emit(&mut self, path: &str, interface: &str, name: &str, args: &[Value]) -> bool {
         let expected = self.directory.signal(path, interface, name);
         if expected.as_deref() != Some(&signature_of(args)) {
@@ -280,6 +276,15 @@ impl Bus {
         }
     }
 
+    /// Sends a call of ours.
+    fn ask(&mut self, token: Token, message: Message) {
+        match self.send(message) {
+            Some(serial) => drop(self.serials.insert(serial, token)),
+            // The connection is about to be found lost, which ends the call.
+            None => self.unsettled = true,
+        }
+    }
+
     fn send(&mut self, message: Message) -> Option<u32> {
         let serial = self.link.send(message);
         // libdbus writes a little at once; no edge announces that it could write the rest.
@@ -333,13 +338,10 @@ impl Bus {
                 (self.unsettled, self.leftover) = (false, false);
             }
             Action::Ask(token, ask) => match request_of(&ask).message() {
-                Ok(message) => match self.send(message) {
-                    Some(serial) => drop(self.serials.insert(serial, (token, true))),
-                    None => self.unsettled = true,
-                },
+                Ok(message) => self.ask(token, message),
                 Err(reason) => return Some(Input::Replied(token, Err(reason.into()))),
             },
-            Action::Forget(token) => self.serials.retain(|_, (known, _)| *known != token),
+            Action::Forget(token) => self.serials.retain(|_, known| *known != token),
             Action::Tell(event) => self.tell(event),
             Action::Judge { call, uid } => self.judged(call, uid),
         }
@@ -392,6 +394,7 @@ impl Bus {
     }
 
     fn handle(&mut self, now: Time, message: &Message) {
+        // Other types do not reach us: dbus-daemon and dbus-broker both refuse them.
         match message.msg_type() {
             MessageType::MethodReturn | MessageType::Error => self.answered(now, message),
             MessageType::Signal => self.signalled(now, message),
@@ -401,11 +404,7 @@ impl Bus {
 
     fn answered(&mut self, now: Time, message: &Message) {
         let Some(serial) = message.get_reply_serial() else { return };
-        let Some(&(token, to_bus)) = self.serials.get(&serial) else { return };
-        if to_bus && message.sender().as_deref() != Some(BUS_NAME) {
-            return; // somebody pretends to be the bus
-        }
-        self.serials.remove(&serial);
+        let Some(token) = self.serials.remove(&serial) else { return };
         self.step(now, Input::Replied(token, outcome(message)));
     }
 
@@ -516,11 +515,11 @@ impl From<Unsendable> for CallError {
 /// What an answer says.
 pub(super) fn outcome(message: &Message) -> Result<Vec<Value>, CallError> {
     match message.read_all::<()>() {
-        Err(error) if message.msg_type() == MessageType::Error => Err(CallError::Remote {
+        Ok(()) => wire::read(message).ok_or(CallError::Unreadable),
+        Err(error) => Err(CallError::Remote {
             name: error.name().unwrap_or_default().to_owned(),
             text: error.message().unwrap_or_default().to_owned(),
         }),
-        _ => wire::read(message).ok_or(CallError::Unreadable),
     }
 }
 

@@ -6,7 +6,8 @@
 //! for as long as the [`Bus`] lives and takes [`Event`]s:
 //!
 //! ```no_run
-//! # use plinth::{bus::{self, Bus, Event, Operation}, event::{Handler, Loop, Progress}, time::Time};
+//! # use plinth::bus::{self, Bus, Event, Operation};
+//! # use plinth::event::{Handler, Loop, Progress};
 //! # struct Daemon { bus: Bus }
 //! # impl Handler for Daemon {
 //! # type Key = ();
@@ -119,7 +120,7 @@ impl Match {
 pub enum Event {
     /// The connection is usable.
     Up,
-    /// It is gone, and will be back; pending calls were ended and owners forgotten by events before.
+    /// It is gone, and will be back. Events before this one ended our calls and forgot the owners.
     Down,
     /// Our name is ours.
     NameAcquired,

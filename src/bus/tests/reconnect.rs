@@ -113,3 +113,34 @@ fn a_frozen_bus_stalls_neither_the_loop_nor_other_connections() {
     }
     assert!(buses[2].is_up());
 }
+
+#[test]
+fn a_bus_that_does_not_even_accept_is_waited_for_elsewhere() {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+    let (sound, deaf) = (Daemon::new(), Daemon::absent());
+    let path = deaf.address_text().trim_start_matches("unix:path=").to_owned();
+    let address = SocketAddrUnix::new(path.as_str()).expect("an address");
+    let (family, kind) = (AddressFamily::UNIX, SocketType::STREAM);
+    let listener = rustix::net::socket(family, kind, None).expect("a socket");
+    rustix::net::bind(&listener, &address).expect("bound");
+    rustix::net::listen(&listener, 0).expect("listening");
+    // Fill the queue of connections, so that the next one blocks.
+    let mut queue = Vec::new();
+    loop {
+        let flags = SocketFlags::NONBLOCK;
+        let socket = rustix::net::socket_with(family, kind, flags, None).expect("a socket");
+        if rustix::net::connect(&socket, &address).is_err() {
+            break;
+        }
+        queue.push(socket);
+    }
+    let [server, caller] = pair(&sound);
+    let mut buses = [server, caller, self::server(&deaf)];
+    buses[2].wake(Time::monotonic());
+    for _ in 0..20 {
+        let token = buses[1].call(&echo("Echo", ("x".to_owned(),).into_values()), soon());
+        assert!(answer(&mut buses, token).is_ok());
+    }
+    assert!(!buses[2].is_up());
+    assert_eq!(buses[2].next_wake(), None, "one attempt at a time");
+}

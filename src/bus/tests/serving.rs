@@ -1,8 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What a server does for its callers, over a real bus.
 
-use super::*;
 use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use dbus::Message;
+use dbus::channel::Channel;
+
+use super::*;
+
+/// A connection of somebody else.
+fn stranger(daemon: &Daemon) -> Channel {
+    let mut channel = Channel::open_private(&daemon.address_text()).expect("a bus");
+    channel.register().expect("a name");
+    channel
+}
+
+/// Sends messages; when this returns, the bus has passed them on.
+fn send(from: &Channel, messages: Vec<Message>) {
+    for message in messages {
+        from.send(message).expect("sent");
+    }
+    let (bus, path) = ("org.freedesktop.DBus", "/org/freedesktop/DBus");
+    let ask = Message::method_call(&bus.into(), &path.into(), &bus.into(), &"GetId".into());
+    from.send_with_reply_and_block(ask, PATIENCE).expect("an answer");
+}
+
+fn ping() -> Message {
+    let peer = "org.freedesktop.DBus.Peer";
+    Message::method_call(&ECHO.into(), &"/".into(), &peer.into(), &"Ping".into())
+}
 
 fn trace(value: bool) -> Request {
     let args = ("org.example.Echo.Debug".to_owned(), "Trace".to_owned(), Value::Bool(value));
@@ -103,15 +131,10 @@ fn signals_reach_those_who_asked_and_must_fit_the_table() {
 fn a_signal_from_an_impostor_is_dropped() {
     let daemon = Daemon::new();
     let mut buses = pair(&daemon);
-    let mut impostor = dbus::channel::Channel::open_private(&daemon.address_text()).expect("a bus");
-    impostor.register().expect("a name");
     // Addressed directly, so that no match rule of the bus stands in between.
-    let mut forged = dbus::Message::signal(&PATH.into(), &ECHO.into(), &"Gone".into());
+    let mut forged = Message::signal(&PATH.into(), &ECHO.into(), &"Gone".into());
     forged.set_destination(buses[1].unique_name().map(Into::into));
-    impostor.send(forged).expect("sent");
-    let (bus, path) = ("org.freedesktop.DBus", "/org/freedesktop/DBus");
-    let ping = dbus::Message::method_call(&bus.into(), &path.into(), &bus.into(), &"GetId".into());
-    impostor.send_with_reply_and_block(ping, PATIENCE).expect("the bus has seen both");
+    send(&stranger(&daemon), vec![forged]);
     assert!(buses[0].emit(PATH, ECHO, "Said", &("true".to_owned(), 1_u32).into_values()));
     let mut first = None;
     run(&mut buses, |_, event, _| {
@@ -214,6 +237,90 @@ fn an_answer_of_the_wrong_type_becomes_an_error() {
     let expected =
         CallError::Remote { name: error::FAILED.to_owned(), text: "internal error".to_owned() };
     assert_eq!(result, Some(Err(expected)));
+}
+
+#[test]
+fn root_a_restricted_method_is_denied_to_another_user() {
+    const NOBODY: u32 = 65534;
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can become somebody else");
+        return;
+    }
+    let daemon = Daemon::new();
+    let mut buses = pair(&daemon);
+    let mut tool = Command::new("timeout")
+        .args(["20", "dbus-send", &format!("--bus={}", daemon.address_text())])
+        .args([&format!("--dest={ECHO}"), "--print-reply", PATH, &format!("{ECHO}.Reset")])
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("dbus-send is installed");
+    // Its connection comes and goes; then the call was denied, or else it would be here.
+    while tool.try_wait().expect("our child").is_none() {
+        let token = buses[1].call(&echo("Echo", ("tick".to_owned(),).into_values()), soon());
+        run(&mut buses, |index, event, buses| match event {
+            Event::Call(call) => {
+                assert!(!matches!(call.operation, Operation::Method { name: "Reset", .. }));
+                serve(&mut buses[index], call);
+                false
+            }
+            Event::Reply { token: ended, .. } => *ended == token,
+            _ => false,
+        });
+    }
+    let output = tool.wait_with_output().expect("output");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains(error::ACCESS_DENIED), "{said}");
+}
+
+#[test]
+fn a_turn_looks_at_a_bounded_number_of_messages() {
+    let daemon = Daemon::new();
+    let mut buses = pair(&daemon);
+    let pings = 3 * MESSAGES_PER_TURN;
+    let from = stranger(&daemon);
+    send(&from, (0..pings).map(|_| ping()).collect());
+    let now = Time::monotonic();
+    assert_eq!(buses[0].ready(now), Progress::More);
+    assert_eq!(buses[0].next_wake(), Some(Time::ZERO), "at once");
+    // Nothing was dropped: the stranger gets all its answers.
+    let mut answers = 0;
+    while answers < pings {
+        let token = buses[1].call(&echo("Echo", ("x".to_owned(),).into_values()), soon());
+        assert!(answer(&mut buses, token).is_ok());
+        from.read_write(Some(Duration::ZERO)).expect("connected");
+        while from.pop_message().is_some() {
+            answers += 1;
+        }
+    }
+}
+
+#[test]
+fn events_that_nobody_takes_stay_in_the_socket() {
+    let daemon = Daemon::new();
+    let mut buses = pair(&daemon);
+    let total = 2 * EVENTS_MAX;
+    (0..total).for_each(|_| assert!(buses[0].emit(PATH, ECHO, "Gone", &[])));
+    let token = buses[0].ask_uid(ECHO, soon());
+    let [server, caller] = &mut buses;
+    let only = std::slice::from_mut(server);
+    assert!(answer(only, token).is_ok(), "the bus has all signals");
+    let now = Time::monotonic();
+    for _ in 0..100 {
+        caller.ready(now);
+    }
+    let mut taken = 0;
+    while let Some(event) = caller.next_event() {
+        assert!(matches!(event, Event::Signal(_)), "{event:?}");
+        taken += 1;
+    }
+    assert_eq!(taken, EVENTS_MAX);
+    assert_eq!(caller.next_wake(), Some(Time::ZERO), "there is room again");
+    run(&mut buses, |_, event, _| {
+        taken += usize::from(matches!(event, Event::Signal(_)));
+        taken == total
+    });
 }
 
 #[test]
