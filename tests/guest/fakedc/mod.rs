@@ -13,6 +13,8 @@
 //! [`wire`]; one connection is served by [`session`] on a thread of its own.
 
 pub mod session;
+#[cfg(test)]
+mod tests;
 pub mod wire;
 
 use std::io::{self, ErrorKind};

@@ -6,7 +6,7 @@
 //! when there is an event. A host that breaks the protocol is hung up on.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use super::wire::{self, Command};
@@ -62,8 +62,9 @@ pub(super) fn serve(stream: TcpStream, shared: &Shared) {
         told,
         masked: false,
     };
-    // However it ends, the host is gone or has been hung up on.
+    // However it ends, the host is gone or is to be: the handle holds the connection too.
     drop(session.run());
+    drop(session.stream.shutdown(Shutdown::Both));
 }
 
 impl Session<'_> {

@@ -62,7 +62,7 @@ fn hostile_log(_: &Guest) -> Outcome {
 /// Controllers that stall must hold up nobody.
 pub const STALLING_DC: Scenario = Scenario {
     name: "stalling-dc",
-    about: "discovery controllers that are mute, hang up, never settle: others go on, stop is quick",
+    about: "discovery controllers that are mute, hang up, never settle: others go on",
     needs: Needs { stas: true, ..Needs::BARE },
     kernels: &[Kernel::V6_12],
     seconds: 200,
