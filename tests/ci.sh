@@ -40,7 +40,7 @@ stage_docs() {
 }
 
 stage_sim() {
-    SIM_SEEDS=$SEEDS $CARGO test --locked --release -p checks --test sim
+    SIM_SEEDS=$SEEDS $CARGO test --locked --profile sim -p checks --test sim
 }
 
 stage_fuzz() {

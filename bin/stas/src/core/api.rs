@@ -314,8 +314,9 @@ impl Finder {
     ) -> Reply {
         match request {
             Request::GetLogPages(fields) => {
-                let found = self.fleet.get(&tid_of(&self.base, fields));
-                let entries = found.map_or(&[][..], |controller| &controller.role.page.entries);
+                let tid = tid_of(&self.base, fields);
+                let found = self.fleet.get(&tid).and_then(|_| self.knower(&tid));
+                let entries = found.map_or(&[][..], |role| &role.page.entries);
                 Reply::Dicts(entries.iter().map(Entry::dictionary).collect())
             }
             Request::GetAllLogPages { detailed } => self.all_log_pages(now, *detailed, sysfs),

@@ -84,15 +84,18 @@ impl Connector {
             base: Base::new(Role::Connector, config, now, wall),
         };
         connector.audit_wait.start(now);
-        let mut env = Env { now, config: &connector.base.config, out };
         match restored.map(Saved::decode) {
-            Some(Ok(saved)) => connector.restoring = saved.controllers,
+            Some(Ok(saved)) => {
+                connector.restoring = saved.controllers;
+                connector.base.hosts.remember(saved.hosts);
+            }
             Some(Err(reason)) => {
+                let mut env = Env { now, config: &connector.base.config, out };
                 env.say(Level::Warn, format!("the last known configuration is not used: {reason}"));
             }
             None => {}
         }
-        connector.fleet.look(&mut env);
+        connector.fleet.look(&mut Env { now, config: &connector.base.config, out });
         connector
     }
 
@@ -372,7 +375,8 @@ impl Connector {
         });
         let mut controllers: Vec<Known> = known.collect();
         controllers.extend(self.restoring.iter().cloned());
-        let text = Saved { controllers, pending: Vec::new() }.encode();
+        let hosts = self.base.hosts.addresses();
+        let text = Saved { controllers, pending: Vec::new(), hosts }.encode();
         self.base.save(text, out);
     }
 
@@ -387,9 +391,9 @@ impl Connector {
             .filter(|tid| !wanted.contains_key(tid) && self.may_go(tid))
             .map(|tid| (tid.clone(), self.keeps(tid)))
             .collect();
-        let mut env = Env { now, config: &self.base.config, out };
+        let env = Env { now, config: &self.base.config, out };
         for (tid, keep) in unwanted {
-            self.fleet.dispose(&mut env, &tid, keep);
+            self.fleet.doom(tid, keep);
         }
         let mut hurried = Vec::new();
         for (tid, wanted) in wanted {

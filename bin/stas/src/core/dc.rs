@@ -157,6 +157,17 @@ impl fleet::Role for Dc {
         self.retry.stop();
     }
 
+    fn inherit(&mut self, from: &Self) {
+        if from.validity != Validity::Nothing {
+            self.page = from.page.clone();
+            self.validity = Validity::Cached;
+        }
+    }
+
+    fn cede(&mut self) {
+        (self.page, self.validity) = (Page::default(), Validity::Nothing);
+    }
+
     /// Discovery controllers are retried for ever.
     fn gives_up(&self, _attempts: u32, _settings: &Settings) -> bool {
         false

@@ -15,7 +15,7 @@ use super::base::Base;
 use super::candidate;
 use super::dc::{Dc, Origin};
 use super::fetch::{Fetch, LID_DISCOVERY, Step};
-use super::fleet::{Env, Fleet, News};
+use super::fleet::{Env, Fleet, News, Role as _};
 use super::lkc::{Known, State as Saved};
 use super::logpage::Page;
 use super::port::{Action, AdminError, Configuration, DeviceEvent, Input, Notice, OpId};
@@ -74,16 +74,18 @@ impl Finder {
     }
 
     fn restore(&mut self, now: Time, text: &str, out: &mut Vec<Action>) {
-        let mut env = Env { now, config: &self.base.config, out };
         let saved = match Saved::decode(text) {
             Ok(saved) => saved,
             Err(reason) => {
+                let mut env = Env { now, config: &self.base.config, out };
                 env.say(Level::Warn, format!("the last known configuration is not used: {reason}"));
                 return;
             }
         };
         self.leftovers = saved.pending;
+        self.base.hosts.remember(saved.hosts);
         self.ready = !saved.controllers.is_empty();
+        let env = Env { now, config: &self.base.config, out };
         for known in saved.controllers {
             let mut role = Dc::new(Origin::parse(&known.origin).ok(), &env.config.settings.timing);
             if let Some(page) = known.page {
@@ -142,6 +144,12 @@ impl Finder {
     #[must_use]
     pub const fn fleet(&self) -> &Fleet<Dc> {
         &self.fleet
+    }
+
+    /// Whether no reconcile is under way or about to begin.
+    #[must_use]
+    pub const fn is_calm(&self) -> bool {
+        self.base.round.is_none() && !self.base.soak.is_running()
     }
 
     fn turn(&mut self, now: Time, out: &mut Vec<Action>) {
@@ -429,7 +437,8 @@ impl Finder {
             page: (c.role.validity != Validity::Nothing).then(|| c.role.page.clone()),
             reporters: Vec::new(),
         });
-        Saved { controllers: known.collect(), pending: Vec::new() }
+        let hosts = self.base.hosts.addresses();
+        Saved { controllers: known.collect(), pending: Vec::new(), hosts }
     }
 
     fn save(&mut self, out: &mut Vec<Action>) {
@@ -472,15 +481,19 @@ impl Finder {
             .filter(|tid| !wanted.contains_key(tid) && !lingering.contains(tid))
             .cloned()
             .collect();
-        let mut env = Env { now, config: &self.base.config, out };
-        for tid in &unwanted {
-            self.fleet.dispose(&mut env, tid, false);
-        }
+        let env = Env { now, config: &self.base.config, out };
         if !unwanted.is_empty() {
             env.out.push(Action::Publish(Notice::DcRemoved));
         }
+        for tid in unwanted {
+            self.fleet.doom(tid, false);
+        }
         for (tid, (origin, overrides)) in wanted {
-            let role = Dc::new(Some(origin), &env.config.settings.timing);
+            let mut role = Dc::new(Some(origin), &env.config.settings.timing);
+            // An entry that was merely given another path keeps what is known of its target.
+            if let Some(known) = self.knower(&tid) {
+                role.inherit(known);
+            }
             self.fleet.want(&env, tid.clone(), overrides, role);
             if let Some(controller) = self.fleet.get_mut(&tid) {
                 controller.role.origin = Some(origin);
@@ -494,6 +507,16 @@ impl Finder {
         self.save(out);
     }
 
+    /// Who knows the log page of a candidate: itself, or an entry for another path to its target.
+    pub(super) fn knower(&self, tid: &Tid) -> Option<&Dc> {
+        let knows = |role: &&Dc| role.validity != Validity::Nothing;
+        let own = self.fleet.get(tid).map(|c| &c.role).filter(knows);
+        own.or_else(|| {
+            let siblings = self.fleet.iter().filter(|c| candidate::same_portal(&c.tid, tid));
+            siblings.map(|c| &c.role).find(knows)
+        })
+    }
+
     /// Follows referrals from `roots`, breadth first, as far as pages are known. Controllers that
     /// refer to each other but to which nothing else leads are not reached.
     fn referrals(&mut self, roots: Vec<Tid>, out: &mut Vec<Action>) -> Vec<Tid> {
@@ -503,10 +526,9 @@ impl Finder {
         let mut queue: VecDeque<(Tid, Tid, u32)> =
             roots.into_iter().map(|tid| (tid.clone(), tid, 0)).collect();
         while let Some((tid, root, depth)) = queue.pop_front() {
-            let Some(controller) = self.fleet.get(&tid) else { continue };
+            let Some(role) = self.knower(&tid) else { continue };
             let defaults = self.base.defaults();
-            let referred: Vec<Tid> = controller
-                .role
+            let referred: Vec<Tid> = role
                 .referrals()
                 .filter(|entry| entry.usable())
                 .map(|entry| Tid::new(&candidate::fields(entry, tid.fields()), &defaults))

@@ -58,9 +58,23 @@ pub enum Answer {
 #[derive(Clone, Debug, Default)]
 pub struct Hosts {
     hosts: BTreeMap<String, Host>,
+    /// What names stood for before a restart.
+    remembered: BTreeMap<String, IpAddr>,
 }
 
 impl Hosts {
+    /// Takes over what names stood for before a restart: an address to keep if they fail now.
+    pub fn remember(&mut self, addresses: BTreeMap<String, IpAddr>) {
+        self.remembered = addresses;
+    }
+
+    /// What the names stand for.
+    #[must_use]
+    pub fn addresses(&self) -> BTreeMap<String, IpAddr> {
+        let known = |(name, host): (&String, &Host)| Some((name.clone(), host.address?));
+        self.hosts.iter().filter_map(known).collect()
+    }
+
     /// Looks all of `names` up, and forgets all others.
     pub fn look_up(
         &mut self,
@@ -70,7 +84,10 @@ impl Hosts {
     ) {
         self.hosts.retain(|name, _| names.contains(name));
         for name in names {
-            let host = self.hosts.entry(name.clone()).or_default();
+            let host = self.hosts.entry(name.clone()).or_insert_with(|| Host {
+                address: self.remembered.remove(name),
+                ..Host::default()
+            });
             if host.lookup.is_none() {
                 let op = new_op();
                 host.lookup = Some(op);
@@ -229,6 +246,19 @@ mod tests {
         // Names no longer configured are forgotten.
         started(&mut hosts, &["b"]);
         assert_eq!(hosts.address("a"), None);
+    }
+
+    // R164
+    #[test]
+    fn a_name_that_fails_after_a_restart_keeps_its_address() {
+        let (mut before, mut after, now) = (Hosts::default(), Hosts::default(), Time::ZERO);
+        let address: IpAddr = "192.0.2.1".parse().unwrap();
+        let ops = started(&mut before, &["a"]);
+        before.answer(now, ops[0], Ok(vec![address]), BOTH);
+        after.remember(before.addresses());
+        let ops = started(&mut after, &["a"]);
+        after.answer(now, ops[0], Err("timeout".into()), BOTH);
+        assert_eq!(after.address("a"), Some(address));
     }
 
     // R164

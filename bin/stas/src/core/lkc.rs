@@ -5,6 +5,9 @@
 //! version, is as good as none. Secrets and connection parameters are not remembered; the
 //! configuration has them. Reading and writing the file is left to the shell.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
 use serde_json::{Map, Value, json};
 
 use super::logpage::{Entry, Page};
@@ -32,6 +35,8 @@ pub struct State {
     pub controllers: Vec<Known>,
     /// Candidates whose connect was in flight at the end and is to be undone.
     pub pending: Vec<Fields>,
+    /// Host names of the configuration and their addresses.
+    pub hosts: BTreeMap<String, IpAddr>,
 }
 
 fn fields_json(fields: &Fields) -> Map<String, Value> {
@@ -82,9 +87,13 @@ impl State {
             .collect();
         let pending: Vec<Value> =
             self.pending.iter().map(|fields| Value::Object(fields_json(fields))).collect();
-        let mut text =
-            json!({"version": VERSION, "controllers": controllers, "pending-connect": pending})
-                .to_string();
+        let mut text = json!({
+            "version": VERSION,
+            "controllers": controllers,
+            "pending-connect": pending,
+            "hosts": self.hosts,
+        })
+        .to_string();
         text.push('\n');
         text
     }
@@ -107,8 +116,14 @@ impl State {
         Ok(Self {
             controllers: maps("controllers").map(known).collect(),
             pending: maps("pending-connect").map(fields_from).collect(),
+            hosts: value.get("hosts").and_then(Value::as_object).map(addresses).unwrap_or_default(),
         })
     }
+}
+
+fn addresses(map: &Map<String, Value>) -> BTreeMap<String, IpAddr> {
+    let address = |value: &Value| value.as_str().and_then(|text| text.parse().ok());
+    map.iter().filter_map(|(name, value)| Some((name.clone(), address(value)?))).collect()
 }
 
 fn known(map: &Map<String, Value>) -> Known {
@@ -149,6 +164,7 @@ mod tests {
                 reporters: vec!["x".into()],
             }],
             pending: vec![fields],
+            hosts: [("array".to_owned(), "10.0.0.1".parse().unwrap())].into(),
         }
     }
 

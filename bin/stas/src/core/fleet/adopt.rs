@@ -12,7 +12,7 @@ use log::Level;
 
 use super::super::DISC_NQN;
 use super::super::cid::{Class, Device, State as KernelState};
-use super::super::controller::State;
+use super::super::controller::{Controller, State};
 use super::super::matching::{self, Index};
 use super::super::port::{DeviceId, Scan};
 use super::super::tid::Tid;
@@ -158,17 +158,23 @@ impl<R: Role> Fleet<R> {
         env.log(Level::Info, tid, Some(&device.name), "Served by the connection of another entry");
         controller.attempts = 0;
         controller.retry.stop();
+        controller.role.cede();
         controller.state = State::Alias(device);
     }
 
     /// Makes `tid` the owner of `device`; whoever owned it before is served by it from now on.
     pub(super) fn bind(&mut self, env: &mut Env<'_>, tid: &Tid, device: DeviceId, live: bool) {
-        let before = self.controllers.values_mut().find(|c| c.owned() == Some(&device));
-        if let Some(before) = before
-            && before.tid != *tid
+        let owns = |c: &&Controller<R>| c.owned() == Some(&device) && c.tid != *tid;
+        if let Some(before) = self.controllers.values().find(owns).map(|c| c.tid.clone())
+            && let Some(mut before) = self.controllers.remove(&before)
         {
+            if let Some(controller) = self.controllers.get_mut(tid) {
+                controller.role.inherit(&before.role);
+            }
             before.role.lost();
+            before.role.cede();
             before.state = State::Alias(device.clone());
+            self.controllers.insert(before.tid.clone(), before);
         }
         let Some(controller) = self.controllers.get_mut(tid) else { return };
         env.log(Level::Info, tid, Some(&device.name), "Connection established!");

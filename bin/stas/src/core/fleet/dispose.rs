@@ -70,6 +70,9 @@ impl<R: Role> Fleet<R> {
             }
             State::Connected { device, live } if !keep => {
                 if let Some(heir) = self.heir_of(&device) {
+                    if let Some(inheriting) = self.controllers.get_mut(&heir) {
+                        inheriting.role.inherit(&controller.role);
+                    }
                     self.bind(env, &heir, device, live);
                 } else if let Some(op) = controller.role.operation() {
                     self.start_disposal(Stage::Busy { op, device }, controller, keep);
@@ -116,16 +119,22 @@ impl<R: Role> Fleet<R> {
                 fresh.state = State::Connecting(op);
                 self.controllers.insert(tid, fresh);
             }
-            Stage::Busy { device, .. } => {
-                fresh.state = State::Connected { device, live: true };
-                self.news.push(News::Bound(tid.clone()));
-                self.controllers.insert(tid, fresh);
+            Stage::Busy { device, .. } | Stage::Delayed { device, .. } => {
+                self.take_back(fresh, device);
             }
-            Stage::Deleting { .. } | Stage::Delayed { .. } => {
+            Stage::Deleting { .. } => {
                 disposal.again = Some(Box::new(fresh));
                 self.disposals.insert(tid, disposal);
             }
         }
+    }
+
+    /// The connection was not touched yet: the controller goes on as if nothing had been.
+    fn take_back(&mut self, mut fresh: Controller<R>, device: DeviceId) {
+        let tid = fresh.tid.clone();
+        fresh.state = State::Connected { device, live: true };
+        self.news.push(News::Bound(tid.clone()));
+        self.controllers.insert(tid, fresh);
     }
 
     /// A connect ended whose candidate is not waiting for it in the table.
@@ -172,6 +181,12 @@ impl<R: Role> Fleet<R> {
         let Some(mut disposal) = self.disposals.remove(&tid) else { return };
         let Stage::Deleting { device, tries, .. } = disposal.stage else { return };
         match result {
+            Err(EBUSY) if disposal.again.is_some() => {
+                if let Some(again) = disposal.again {
+                    self.take_back(*again, device);
+                }
+                return;
+            }
             Err(EBUSY) if tries < env.config.settings.timing.disconnect_retries => {
                 let until = env.now + env.config.settings.timing.disconnect_retry;
                 disposal.stage = Stage::Delayed { until, device, tries: tries + 1 };

@@ -42,6 +42,13 @@ pub trait Role {
     /// The connection is gone: forget what was going on over it.
     fn lost(&mut self);
 
+    /// Another controller's connection becomes this one's: take over what was learnt over it.
+    fn inherit(&mut self, _from: &Self) {}
+
+    /// The connection belongs to another controller from now on, which learns what there is to
+    /// learn over it.
+    fn cede(&mut self) {}
+
     /// Whether no further attempt is to be made after `attempts` failed ones.
     fn gives_up(&self, attempts: u32, settings: &Settings) -> bool;
 
@@ -99,6 +106,9 @@ pub enum News {
 pub struct Fleet<R> {
     controllers: BTreeMap<Tid, Controller<R>>,
     disposals: BTreeMap<Tid, Disposal<R>>,
+    /// To be disposed of as soon as it is known whether another candidate takes the connection
+    /// over; with whether the connection is kept.
+    doomed: BTreeMap<Tid, bool>,
     /// Connects in flight, and whose they are.
     connects: BTreeMap<OpId, Tid>,
     portals: Portals,
@@ -123,6 +133,7 @@ impl<R: Role> Fleet<R> {
         Self {
             controllers: BTreeMap::new(),
             disposals: BTreeMap::new(),
+            doomed: BTreeMap::new(),
             connects: BTreeMap::new(),
             portals: Portals::default(),
             scan: Scan::default(),
@@ -213,6 +224,7 @@ impl<R: Role> Fleet<R> {
     /// Adds a candidate, to be connected in this turn. One that is being let go of is kept after
     /// all, or connected again as soon as its disconnect is over.
     pub fn want(&mut self, env: &Env<'_>, tid: Tid, overrides: Parameters, role: R) {
+        self.doomed.remove(&tid);
         if let Some(known) = self.controllers.get_mut(&tid) {
             known.overrides = overrides;
             return;
@@ -225,6 +237,12 @@ impl<R: Role> Fleet<R> {
             }
             Some(disposal) => self.want_again(disposal, fresh),
         }
+    }
+
+    /// Lets go of a controller, as [`Fleet::dispose`], once all candidates of this turn have been
+    /// looked for: one of them may be served by its connection and take it over.
+    pub fn doom(&mut self, tid: Tid, keep: bool) {
+        self.doomed.insert(tid, keep);
     }
 
     /// Brings a waiting or resigned controller to an attempt in this turn.
@@ -271,6 +289,9 @@ impl<R: Role> Fleet<R> {
         }
         if scheduled {
             self.adopt(env);
+        }
+        for (tid, keep) in std::mem::take(&mut self.doomed) {
+            self.dispose(env, &tid, keep);
         }
         self.connect_queued(env);
     }
