@@ -14,16 +14,18 @@ use rustix::io::Errno;
 use rustix::net::sockopt;
 
 use super::monitor::RECV_BUFFER_LEN;
-use super::{DeviceEvents, Lost, Uevent};
+use super::{DeviceEvents, Lost, Taken, Uevent};
 use crate::sys::fd::duplicate;
 
 /// Messages that the library refuses in a row before we give up on it.
-const REFUSALS_MAX: usize = 256;
+const REFUSALS_MAX: u32 = 256;
 
 /// See the module's documentation.
 pub struct LibudevMonitor {
     socket: MonitorSocket,
     fd: OwnedFd,
+    /// Messages refused since the last one that was not.
+    refusals: u32,
 }
 
 impl LibudevMonitor {
@@ -43,7 +45,7 @@ impl LibudevMonitor {
         if sockopt::set_socket_recv_buffer_size_force(&fd, RECV_BUFFER_LEN).is_err() {
             sockopt::set_socket_recv_buffer_size(&fd, RECV_BUFFER_LEN)?;
         }
-        Ok(Self { socket, fd })
+        Ok(Self { socket, fd, refusals: 0 })
     }
 
     fn is_readable(&self) -> Result<bool, Errno> {
@@ -57,25 +59,22 @@ impl DeviceEvents for LibudevMonitor {
         self.fd.as_fd()
     }
 
-    fn next(&mut self) -> Result<Option<Uevent>, Lost> {
-        let mut error = io::Error::from(Errno::AGAIN);
-        for _ in 0..REFUSALS_MAX {
-            if let Some(event) = self.socket.receive_event() {
-                if let Some(event) = convert(&event) {
-                    return Ok(Some(event));
-                }
-                continue;
-            }
-            error = io::Error::last_os_error();
-            if Errno::from_io_error(&error) == Some(Errno::NOBUFS) {
-                return Err(Lost::Overrun);
-            }
-            // A refused message also looks like the end of the queue.
-            if !self.is_readable().map_err(|errno| Lost::Broken(errno.into()))? {
-                return Ok(None);
-            }
+    fn take(&mut self) -> Result<Taken, Lost> {
+        if let Some(event) = self.socket.receive_event() {
+            self.refusals = 0;
+            return Ok(convert(&event).map_or(Taken::Unwanted, Taken::Event));
         }
-        Err(Lost::Broken(error))
+        let error = io::Error::last_os_error();
+        if Errno::from_io_error(&error) == Some(Errno::NOBUFS) {
+            return Err(Lost::Overrun);
+        }
+        // A refused message also looks like the end of the queue.
+        if !self.is_readable().map_err(|errno| Lost::Broken(errno.into()))? {
+            self.refusals = 0;
+            return Ok(Taken::Empty);
+        }
+        self.refusals += 1;
+        if self.refusals < REFUSALS_MAX { Ok(Taken::Unwanted) } else { Err(Lost::Broken(error)) }
     }
 }
 

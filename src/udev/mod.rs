@@ -144,15 +144,39 @@ pub trait DeviceEvents {
     /// The descriptor to watch for reading.
     fn fd(&self) -> BorrowedFd<'_>;
 
-    /// The next event, or `None` when there is no more for now.
-    ///
-    /// A busy subscriber stops after some events and lets its loop call it again: see
-    /// [`Progress::More`](crate::event::Progress::More).
+    /// Takes one message. A subscriber on a loop stops after some of them, wanted or not, and lets
+    /// the loop call it again: see [`Progress::More`](crate::event::Progress::More).
     ///
     /// # Errors
     /// Events were lost; look at everything in sysfs afresh. Further calls are meaningful except
     /// after [`Lost::Broken`].
-    fn next(&mut self) -> Result<Option<Uevent>, Lost>;
+    fn take(&mut self) -> Result<Taken, Lost>;
+
+    /// The next event, or `None` when there is no more for now. However many messages are unwanted,
+    /// they are passed over in this one call.
+    ///
+    /// # Errors
+    /// As for [`DeviceEvents::take`].
+    fn next(&mut self) -> Result<Option<Uevent>, Lost> {
+        loop {
+            match self.take()? {
+                Taken::Event(event) => return Ok(Some(event)),
+                Taken::Unwanted => {}
+                Taken::Empty => return Ok(None),
+            }
+        }
+    }
+}
+
+/// What [`DeviceEvents::take`] found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// An event.
+    Event(Uevent),
+    /// A message that is no event for us: of another subsystem, or not to be believed.
+    Unwanted,
+    /// No message.
+    Empty,
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::sockopt;
 
 use super::intake::{Intake, Outcome};
-use super::{DeviceEvents, Group, Lost, Uevent};
+use super::{DeviceEvents, Group, Lost, Taken, Uevent};
 use crate::sys::netlink::{Protocol, Reception, Socket};
 
 /// How much the kernel may keep for us, in bytes; nothing is set aside before it is used. The
@@ -84,19 +84,23 @@ impl DeviceEvents for Monitor {
         self.socket.fd()
     }
 
-    fn next(&mut self) -> Result<Option<Uevent>, Lost> {
-        loop {
-            if let Some(waiting) = self.waiting.pop_front() {
-                return waiting.map(Some);
-            }
-            match self.socket.receive(&mut self.buffer).map_err(Lost::Broken)? {
-                Reception::Empty => return Ok(None),
-                Reception::Lost => return Err(Lost::Overrun),
-                Reception::Message(envelope) => {
-                    let bytes = self.buffer.get(..envelope.len).unwrap_or_default();
-                    let Outcome { lost, event } = self.intake.take(&envelope, bytes);
-                    self.waiting.extend(lost.map(Err));
-                    self.waiting.extend(event.map(Ok));
+    fn take(&mut self) -> Result<Taken, Lost> {
+        if let Some(waiting) = self.waiting.pop_front() {
+            return waiting.map(Taken::Event);
+        }
+        match self.socket.receive(&mut self.buffer).map_err(Lost::Broken)? {
+            Reception::Empty => Ok(Taken::Empty),
+            Reception::Lost => Err(Lost::Overrun),
+            Reception::Message(envelope) => {
+                let bytes = self.buffer.get(..envelope.len).unwrap_or_default();
+                match self.intake.take(&envelope, bytes) {
+                    Outcome { lost: Some(lost), event } => {
+                        self.waiting.extend(event.map(Ok));
+                        Err(lost)
+                    }
+                    Outcome { lost: None, event } => {
+                        Ok(event.map_or(Taken::Unwanted, Taken::Event))
+                    }
                 }
             }
         }

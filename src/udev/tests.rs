@@ -76,6 +76,17 @@ fn suite(udevd: &Udevd, open: impl Fn(&[&str]) -> Box<dyn DeviceEvents>) {
     assert_eq!(drain(&mut *some), ["nvme 1", "fc 5", "nvme 6"]);
     assert_eq!(drain(&mut *all), ["block 9", "fc 5", "nvme-subsystem 7", "nvme 6"]);
 
+    // Messages that nobody wants do not keep a subscriber from its loop.
+    udevd.tell(&event(9, "block"));
+    udevd.tell(&event(9, "fc"));
+    let mut taken = Vec::new();
+    while taken.last() != Some(&Taken::Empty) {
+        taken.push(some.take().expect("no loss"));
+    }
+    taken.retain(|it| *it != Taken::Unwanted); // the library may filter in the kernel
+    assert_eq!(taken, [Taken::Event(event(9, "fc")), Taken::Empty]);
+    assert_eq!(drain(&mut *all), ["block 9", "fc 9"]);
+
     // Two broken messages and a whole one.
     let mut broken = event(10, "nvme").encode(Format::Udev);
     broken.splice(8..12, *b"none");
@@ -108,6 +119,11 @@ fn root_the_built_in_monitor_passes_the_suite() {
         let open = |subsystems: &[&str]| Monitor::open(Group::Udev, subsystems).expect("open");
         let udevd = Udevd::start();
         suite(&udevd, |subsystems| Box::new(open(subsystems)));
+
+        let mut some = open(&["nvme"]);
+        udevd.tell(&event(1, "block"));
+        assert_eq!(some.take().expect("no loss"), Taken::Unwanted);
+        assert_eq!(some.take().expect("no loss"), Taken::Empty);
 
         // What the library believes, since it comes from root, and we do not.
         let mut monitor = open(&[]);

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use plinth::event::{Loop, Progress, WatchId};
 use plinth::time::Time;
-use plinth::udev::{DeviceEvents, Group, Lost, Monitor, Uevent};
+use plinth::udev::{DeviceEvents, Group, Lost, Monitor, Taken, Uevent};
 
 use super::key::Key;
 use super::sysfs::Sysfs;
 use crate::core::port::{DeviceEvent, Input};
 
-/// Events taken in one turn.
+/// Messages taken in one turn, wanted or not.
 const TURN_MAX: usize = 256;
 /// Gaps in the event numbers within this time count as one.
 const GAP_PAUSE: Duration = Duration::from_secs(10);
@@ -51,9 +51,12 @@ impl Devices {
         inputs: &mut Vec<Input>,
     ) -> io::Result<Progress> {
         for _ in 0..TURN_MAX {
-            match self.monitor.next() {
-                Ok(Some(event)) => inputs.extend(device_event(&event, sysfs).map(Input::Device)),
-                Ok(None) => return Ok(Progress::Drained),
+            match self.monitor.take() {
+                Ok(Taken::Event(event)) => {
+                    inputs.extend(device_event(&event, sysfs).map(Input::Device));
+                }
+                Ok(Taken::Unwanted) => {}
+                Ok(Taken::Empty) => return Ok(Progress::Drained),
                 Err(lost) => self.lost(lp, &lost, inputs)?,
             }
         }
