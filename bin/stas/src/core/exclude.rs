@@ -4,7 +4,11 @@
 //! Owns the comparison, by meaning. An entry names some fields; a controller is excluded when all
 //! of them agree. An entry without fields cannot be made: it would match everything.
 
+use log::Level;
+use plinth::config::ini::{Entry, Ini};
+
 use super::ip;
+use super::settings::Diagnostic;
 use super::tid::{self, Fields};
 
 /// One entry: the fields that must agree.
@@ -48,6 +52,59 @@ impl Exclusion {
     }
 }
 
+/// Reads one exclusion file of nvme-cli: section `[exclusions]`, entries `exclusion = name=value;...`
+/// Differs from `exclude=` in the names `hostnqn` and `hostid`, and in comparing the source address.
+/// An entry with a field that is unknown, malformed, or names another host's ID matches nothing.
+#[must_use]
+pub fn from_nvme_cli(path: &str, text: &str, host_id: &str) -> (Vec<Exclusion>, Vec<Diagnostic>) {
+    let ini = match Ini::parse(text) {
+        Ok(ini) => ini,
+        Err(error) => {
+            let reason = format!("{}; the file is ignored", error.reason);
+            let told = Diagnostic::new(Level::Warn, path, Some(error.line), reason);
+            return (Vec::new(), vec![told]);
+        }
+    };
+    let (mut list, mut out) = (Vec::new(), Vec::new());
+    let wanted = |entry: &&Entry| entry.section == "exclusions" && entry.key == "exclusion";
+    for (line, text) in ini.entries.iter().filter(wanted).flat_map(Entry::lines) {
+        match foreign_fields(text, host_id) {
+            Ok(Some(fields)) => list.push(Exclusion { fields, line }),
+            Ok(None) => {}
+            Err(reason) => {
+                let text = format!("exclusion: {reason}, it matches nothing");
+                out.push(Diagnostic::new(Level::Warn, path, Some(line), text));
+            }
+        }
+    }
+    (list, out)
+}
+
+/// The fields of one entry; `None` when it is for another host.
+fn foreign_fields(text: &str, host_id: &str) -> Result<Option<Fields>, String> {
+    let mut fields = Fields::default();
+    let mut named = false;
+    for piece in text.split(';').map(str::trim).filter(|piece| !piece.is_empty()) {
+        let (name, value) = piece.split_once('=').ok_or("field without a value")?;
+        let (name, value) = (name.trim(), value.trim());
+        if name == "hostid" {
+            if !value.eq_ignore_ascii_case(host_id) {
+                return Ok(None);
+            }
+            named = true;
+            continue;
+        }
+        let known = if name == "hostnqn" { "host-nqn" } else { name };
+        let unknown = || format!("unknown field '{}'", name.escape_debug());
+        value.clone_into(fields.get_mut(known).ok_or_else(unknown)?);
+        if tid::value(value).is_empty() {
+            return Err("field without a value".to_owned());
+        }
+        named = true;
+    }
+    if named { Ok(Some(fields)) } else { Err("no field to compare".to_owned()) }
+}
+
 /// Whether any entry excludes the controller.
 #[must_use]
 pub fn excluded(exclusions: &[Exclusion], controller: &Fields) -> bool {
@@ -63,7 +120,7 @@ pub fn find<'a>(exclusions: &'a [Exclusion], controller: &Fields) -> Option<&'a 
 fn agree(name: &str, wanted: &str, given: &str) -> bool {
     match name {
         "transport" => wanted.eq_ignore_ascii_case(given),
-        "traddr" => same_address(wanted, given),
+        "traddr" | "host-traddr" => same_address(wanted, given),
         "trsvcid" => tid::port(wanted) == tid::port(given),
         _ => wanted == given,
     }
@@ -153,5 +210,35 @@ mod tests {
         let entries = list(&[&["transport=tcp", "host-traddr=1.1.1.1"]]);
         let found = find(&entries, &fields(&["transport=tcp", "host-traddr=2.2.2.2"]));
         assert_eq!(found.map(Exclusion::line), Some(1));
+    }
+
+    // R063
+    #[test]
+    fn the_files_of_nvme_cli_count_too() {
+        let id = "11111111-2222-3333-4444-555555555555";
+        let text = format!(
+            "# shared\n[exclusions]\nexclusion = transport=tcp;traddr=FE80::1\n\
+             exclusion = host-traddr=1.1.1.1;nqn=n\nexclusion = hostnqn=nqn.h;hostid={id}\n\
+             exclusion = transport=tcp;hostid=22222222-2222-3333-4444-555555555555\n\
+             exclusion = transport=tcp;bogus=1\nexclusion = transport=tcp;oops\n\
+             exclusion = transport=\nexclusion = ;\n[other]\nexclusion = transport=rdma\n"
+        );
+        let (list, told) = from_nvme_cli("x.conf", &text, id);
+        assert_eq!(list.iter().map(Exclusion::line).collect::<Vec<_>>(), [3, 4, 5]);
+        let lines: Vec<Option<u32>> = told.iter().map(|told| told.line).collect();
+        assert_eq!(lines, [7, 8, 9, 10].map(Some));
+        for (controller, expected) in [
+            (&["transport=tcp", "traddr=fe80:0::1"][..], true),
+            (&["transport=tcp", "traddr=fe80::2"], false),
+            (&["nqn=n", "host-traddr=::ffff:1.1.1.1"], true),
+            (&["nqn=n", "host-traddr=1.1.1.2"], false),
+            (&["nqn=n"], false),
+            (&["host-nqn=nqn.h"], true),
+            (&["transport=rdma"], false),
+        ] {
+            assert_eq!(excluded(&list, &fields(controller)), expected, "{controller:?}");
+        }
+        let (list, told) = from_nvme_cli("x.conf", "garbage", id);
+        assert_eq!((list.len(), told.len(), told[0].fatal), (0, 1, false));
     }
 }

@@ -36,15 +36,13 @@ pub struct Support {
     options: BTreeSet<String>,
 }
 
-/// Options of every kernel that can do fabrics.
-const ALWAYS: [&str; 20] = [
-    "nqn",
-    "transport",
-    "traddr",
-    "trsvcid",
-    "host_traddr",
-    "hostnqn",
-    "hostid",
+/// Options without which nothing is connected: written whatever the kernel says, since what it says
+/// is not always complete.
+const BASIC: [&str; 7] =
+    ["nqn", "transport", "traddr", "trsvcid", "host_traddr", "hostnqn", "hostid"];
+
+/// Further options of every kernel that can do fabrics.
+const ALWAYS: [&str; 13] = [
     "nr_io_queues",
     "nr_write_queues",
     "nr_poll_queues",
@@ -89,7 +87,7 @@ impl Support {
     /// Whether the kernel understands the option.
     #[must_use]
     pub fn has(&self, option: &str) -> bool {
-        self.options.contains(option)
+        BASIC.contains(&option) || self.options.contains(option)
     }
 }
 

@@ -201,9 +201,11 @@ fn a_unique_discovery_nqn_is_announced_where_possible() {
 fn unknown_options_are_left_out() {
     let tid = tid(["tcp", "1.2.3.4", "", "n", "", "eth0", ""]);
     let parameters = Parameters { tos: Some(1), ..Parameters::default() };
-    let support = Support::from_listing("nqn=%s,transport=%s,traddr=%s,trsvcid=%s");
-    let list = options(&tid, &identity(), &parameters, false, &support);
-    assert_eq!(list, Ok("nqn=n,transport=tcp,traddr=1.2.3.4,trsvcid=8009".to_owned()));
+    for support in [Support::default(), Support::from_listing("blah")] {
+        let list = options(&tid, &identity(), &parameters, true, &support);
+        let expected = format!("nqn=n,transport=tcp,traddr=1.2.3.4,trsvcid=8009,{}", host());
+        assert_eq!(list, Ok(expected));
+    }
 }
 
 // R171
