@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use plinth::file::Root;
 
+use crate::core::exclude::{self, Exclusion};
 use crate::core::fabrics::Support;
 use crate::core::identity::{Identity, IdentityError};
 use crate::core::port::Configuration;
@@ -17,6 +18,8 @@ use crate::core::settings::{Diagnostic, Role, Settings};
 
 /// Where the host's names are configured.
 pub const SYS_CONF: &str = "/etc/stas/sys.conf";
+/// What nvme-cli and its relatives are told to leave alone, with drop-ins.
+pub const EXCLUSIONS: &str = "/etc/nvme/exclusions.conf";
 /// The device that makes controllers, and tells what it understands.
 pub const FABRICS: &str = "/dev/nvme-fabrics";
 /// Drop-ins of one file that are read.
@@ -79,9 +82,11 @@ impl Source {
         }
         let texts: Vec<_> =
             texts.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
-        let (settings, more) = Settings::parse(self.role, &texts);
+        let (mut settings, more) = Settings::parse(self.role, &texts);
         diagnostics.extend(more);
         let identity = self.identity(&mut diagnostics);
+        let host_id = identity.as_ref().map_or("", |identity| identity.id.as_str());
+        settings.excludes.extend(self.shared_exclusions(host_id, &mut diagnostics));
         Loaded { settings, identity, diagnostics }
     }
 
@@ -101,9 +106,26 @@ impl Source {
         Ok(identity)
     }
 
+    /// What all NVMe tools of this host are told to leave alone. Files that cannot be read exclude
+    /// nothing.
+    fn shared_exclusions(&self, host_id: &str, out: &mut Vec<Diagnostic>) -> Vec<Exclusion> {
+        let mut all = Vec::new();
+        for path in self.with_drop_ins(EXCLUSIONS.to_owned()) {
+            if let Ok(text) = self.root.read_text(&path) {
+                let (list, more) = exclude::from_nvme_cli(&path, &text, host_id);
+                all.extend(list);
+                out.extend(more);
+            }
+        }
+        all
+    }
+
     /// The main file, then its drop-ins in lexical order.
     fn files(&self) -> Vec<String> {
-        let main = self.file.to_string_lossy().into_owned();
+        self.with_drop_ins(self.file.to_string_lossy().into_owned())
+    }
+
+    fn with_drop_ins(&self, main: String) -> Vec<String> {
         let directory = format!("{main}.d");
         let mut names = self.root.list(&directory).unwrap_or_default();
         names.retain(|name| name.ends_with(".conf") && !name.starts_with('.'));
@@ -182,6 +204,32 @@ mod tests {
         assert!(!loaded.is_damaged());
         assert_eq!(loaded.settings, Settings::new(Role::Finder));
         assert_eq!(loaded.identity.unwrap().nqn, "nqn.2014-08.org.example:host");
+    }
+
+    // R063
+    #[test]
+    fn shared_exclusions_are_added() {
+        let tree = Tree::new(
+            "shared",
+            &[
+                NQN,
+                ID,
+                ("etc/stas/stafd.conf", b"[Controllers]\nexclude=transport=fc\n"),
+                ("etc/nvme/exclusions.conf", b"[exclusions]\nexclusion=transport=rdma\n"),
+                ("etc/nvme/exclusions.conf.d/a.conf", b"[exclusions]\nexclusion=nqn=n;x=y\n"),
+            ],
+        );
+        let loaded = tree.load();
+        let transports: Vec<&str> = loaded
+            .settings
+            .excludes
+            .iter()
+            .map(|entry| entry.fields().transport.as_str())
+            .collect();
+        assert_eq!(transports, ["fc", "rdma"]);
+        let warned = loaded.diagnostics.iter().filter(|told| told.level == log::Level::Warn);
+        assert_eq!(warned.count(), 1);
+        assert!(!loaded.is_damaged());
     }
 
     #[test]
