@@ -15,6 +15,8 @@ pub(super) struct Intake {
     subsystems: Vec<String>,
     /// The highest number that a kernel message had.
     newest: Option<u64>,
+    /// The same, unless the next number may be any.
+    counted: Option<u64>,
 }
 
 /// What comes of one message. When both are there, the loss happened before the event.
@@ -27,7 +29,7 @@ pub(super) struct Outcome {
 impl Intake {
     pub(super) fn new(subsystems: &[&str]) -> Self {
         let subsystems = subsystems.iter().map(|&name| name.to_owned()).collect();
-        Self { subsystems, newest: None }
+        Self { subsystems, newest: None, counted: None }
     }
 
     /// Judges one message.
@@ -57,9 +59,15 @@ impl Intake {
     /// Kernels from 6.11 on give numbers out before they line events up, so that neighbours may
     /// swap places. The late one is told all the same.
     fn count(&mut self, seqnum: u64) -> Option<Lost> {
-        let newest = self.newest.unwrap_or(seqnum.saturating_sub(1));
-        self.newest = Some(newest.max(seqnum));
-        (seqnum > newest.saturating_add(1)).then_some(Lost::Gap { after: newest, found: seqnum })
+        self.newest = self.newest.max(Some(seqnum));
+        let after = self.counted.unwrap_or(seqnum.saturating_sub(1));
+        self.counted = Some(after.max(seqnum));
+        (seqnum > after.saturating_add(1)).then_some(Lost::Gap { after, found: seqnum })
+    }
+
+    /// What the next number leaves out is known to be lost.
+    pub(super) const fn expect_gap(&mut self) {
+        self.counted = None;
     }
 
     fn wants(&self, packet: &Packet<'_>) -> bool {
@@ -186,6 +194,16 @@ mod tests {
         assert!(outcome.event.is_some());
         assert_eq!(kernel(&mut intake, 13), "13");
         assert_eq!(told(&mut intake, &KERNEL, &bytes(Format::Kernel, 15, "block")), "!");
+    }
+
+    #[test]
+    fn a_gap_that_is_known_is_not_told_again() {
+        let mut intake = Intake::new(&[]);
+        assert_eq!(kernel(&mut intake, 7), "7");
+        intake.expect_gap();
+        assert_eq!(kernel(&mut intake, 12), "12");
+        assert_eq!(udevd(&mut intake, 12), "", "what was told is still known");
+        assert_eq!(kernel(&mut intake, 14), "!14");
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub struct LibudevMonitor {
     fd: OwnedFd,
     /// Messages refused since the last one that was not.
     refusals: u32,
+    /// The kernel dropped messages, and may still do so.
+    overrun: bool,
 }
 
 impl LibudevMonitor {
@@ -45,7 +47,7 @@ impl LibudevMonitor {
         if sockopt::set_socket_recv_buffer_size_force(&fd, RECV_BUFFER_LEN).is_err() {
             sockopt::set_socket_recv_buffer_size(&fd, RECV_BUFFER_LEN)?;
         }
-        Ok(Self { socket, fd, refusals: 0 })
+        Ok(Self { socket, fd, refusals: 0, overrun: false })
     }
 
     fn is_readable(&self) -> Result<bool, Errno> {
@@ -66,12 +68,14 @@ impl DeviceEvents for LibudevMonitor {
         }
         let error = io::Error::last_os_error();
         if Errno::from_io_error(&error) == Some(Errno::NOBUFS) {
-            return Err(Lost::Overrun);
+            self.overrun = true;
+            return Ok(Taken::Unwanted);
         }
         // A refused message also looks like the end of the queue.
         if !self.is_readable().map_err(|errno| Lost::Broken(errno.into()))? {
             self.refusals = 0;
-            return Ok(Taken::Empty);
+            let overrun = std::mem::take(&mut self.overrun);
+            return if overrun { Err(Lost::Overrun) } else { Ok(Taken::Empty) };
         }
         self.refusals += 1;
         if self.refusals < REFUSALS_MAX { Ok(Taken::Unwanted) } else { Err(Lost::Broken(error)) }

@@ -101,7 +101,9 @@ impl Group {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Lost {
-    /// The receive buffer overflowed, or a message was longer than ours.
+    /// The receive buffer overflowed, or a message was longer than ours. The kernel drops messages
+    /// until all that waits is taken, so that an overflow is told only then: whoever looks at sysfs
+    /// now sees everything.
     Overrun,
     /// The kernel's numbers are not consecutive. Besides a loss, this may be an event that belongs
     /// to a network namespace other than ours, or one that comes a little late.

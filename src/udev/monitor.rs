@@ -28,6 +28,8 @@ pub struct Monitor {
     group: Group,
     intake: Intake,
     waiting: VecDeque<Result<Uevent, Lost>>,
+    /// The kernel dropped messages, and may still do so.
+    overrun: bool,
     buffer: Vec<u8>,
 }
 
@@ -47,6 +49,7 @@ impl Monitor {
             group,
             intake: Intake::new(subsystems),
             waiting: VecDeque::new(),
+            overrun: false,
             buffer: vec![0; MESSAGE_LEN_MAX],
         })
     }
@@ -89,8 +92,16 @@ impl DeviceEvents for Monitor {
             return waiting.map(Taken::Event);
         }
         match self.socket.receive(&mut self.buffer).map_err(Lost::Broken)? {
+            Reception::Lost => {
+                self.overrun = true;
+                Ok(Taken::Unwanted)
+            }
+            Reception::Empty if self.overrun => {
+                self.overrun = false;
+                self.intake.expect_gap();
+                Err(Lost::Overrun)
+            }
             Reception::Empty => Ok(Taken::Empty),
-            Reception::Lost => Err(Lost::Overrun),
             Reception::Message(envelope) => {
                 let bytes = self.buffer.get(..envelope.len).unwrap_or_default();
                 match self.intake.take(&envelope, bytes) {
