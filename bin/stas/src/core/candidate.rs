@@ -45,11 +45,13 @@ pub fn same_portal(one: &Tid, other: &Tid) -> bool {
         && one.trsvcid() == other.trsvcid()
 }
 
-/// Whether the kernel has a connection that can serve `tid`.
+/// Those of the candidates that a connection of the kernel can serve.
 #[must_use]
-pub fn is_connected<R: Role>(tid: &Tid, scan: &Scan) -> bool {
+pub fn connected<R: Role, T>(candidates: Vec<(Tid, T)>, scan: &Scan) -> Vec<(Tid, T)> {
     let class = if R::DISCOVERY { Class::Discovery } else { Class::Io };
-    Index::new(&scan.devices).best(tid, class, &scan.interfaces, &|_| false).is_some()
+    let index = Index::new(&scan.devices);
+    let served = |tid: &Tid| index.best(tid, class, &scan.interfaces, &|_| false).is_some();
+    candidates.into_iter().filter(|(tid, _)| served(tid)).collect()
 }
 
 #[cfg(test)]

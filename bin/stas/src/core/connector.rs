@@ -323,14 +323,13 @@ impl Connector {
     }
 
     fn after_scan(&mut self, now: Time, out: &mut Vec<Action>) {
-        for known in std::mem::take(&mut self.restoring) {
-            let tid = self.base.tid(&known.fields);
-            if candidate::is_connected::<Ioc>(&tid, self.fleet.scan()) {
-                let origin = Origin::parse(&known.origin);
-                let role = Ioc { origin, entry: None, reporters: known.reporters };
-                let env = Env { now, config: &self.base.config, out };
-                self.fleet.want(&env, tid, Parameters::default(), role);
-            }
+        let restoring = std::mem::take(&mut self.restoring).into_iter();
+        let restoring = restoring.map(|known| (self.base.tid(&known.fields), known)).collect();
+        for (tid, known) in candidate::connected::<Ioc, _>(restoring, self.fleet.scan()) {
+            let origin = Origin::parse(&known.origin);
+            let role = Ioc { origin, entry: None, reporters: known.reporters };
+            let env = Env { now, config: &self.base.config, out };
+            self.fleet.want(&env, tid, Parameters::default(), role);
         }
         if std::mem::take(&mut self.audit_due) && self.audits() {
             self.audit(now, out);

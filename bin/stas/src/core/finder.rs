@@ -346,14 +346,13 @@ impl Finder {
                 self.fetch(now, &tid, out);
             }
         }
-        for fields in std::mem::take(&mut self.leftovers) {
-            let tid = self.base.tid(&fields);
+        let leftovers = std::mem::take(&mut self.leftovers).into_iter();
+        let leftovers = leftovers.map(|fields| (self.base.tid(&fields), ())).collect();
+        for (tid, ()) in candidate::connected::<Dc, _>(leftovers, self.fleet.scan()) {
+            // Adopted here, it goes with the next reconcile unless something wants it.
             let env = Env { now, config: &self.base.config, out };
-            if candidate::is_connected::<Dc>(&tid, self.fleet.scan()) {
-                // Adopted here, it goes with the next reconcile unless something wants it.
-                let role = Dc::new(None, &env.config.settings.timing);
-                self.fleet.want(&env, tid, Parameters::default(), role);
-            }
+            let role = Dc::new(None, &env.config.settings.timing);
+            self.fleet.want(&env, tid, Parameters::default(), role);
         }
     }
 

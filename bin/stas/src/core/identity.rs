@@ -11,7 +11,7 @@ use log::Level;
 use plinth::config::ini::Ini;
 
 use super::hostid;
-use super::secret::Secret;
+use super::secret::{self, Secret};
 use super::settings::{Diagnostic, has_comment};
 
 /// The longest NQN, in bytes (NVM Express Base Specification, "NVMe Qualified Names").
@@ -72,6 +72,13 @@ impl Identity {
     #[must_use]
     pub const fn key_set(&self) -> bool {
         self.key.is_some()
+    }
+
+    /// Replaces a host key that is kept elsewhere by the key itself; `read` returns the text of the
+    /// place. Says what went wrong, after which nothing connects without a secret of its own.
+    pub fn resolve_key(&mut self, path: &str, read: &mut secret::Read<'_>) -> Option<Diagnostic> {
+        let error = self.key.as_mut()?.resolve(read).err()?;
+        Some(Diagnostic::new(Level::Error, path, None, format!("[Host] key: {error}")))
     }
 
     /// Reads `sys.conf`: its text, or `None` when there is no such file. `read` returns the text of

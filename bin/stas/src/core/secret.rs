@@ -67,21 +67,23 @@ impl Secret {
         }
     }
 
-    /// Replaces a place by the secret kept there. `read` returns the text of the place.
+    /// Replaces a place by the secret kept there. `read` returns the text of the place, or `None`
+    /// when the place is out of reach for now.
     ///
     /// # Errors
     /// Why there is no secret; afterwards this is [`Secret::Invalid`].
-    pub fn resolve(
-        &mut self,
-        read: &mut dyn FnMut(&Self) -> Result<String, String>,
-    ) -> Result<(), String> {
+    pub fn resolve(&mut self, read: &mut Read<'_>) -> Result<(), String> {
         if !matches!(self, Self::File(_) | Self::Credential(_)) {
             return Ok(());
         }
-        let found = read(self).and_then(|text| {
-            let word = text.split_whitespace().next().unwrap_or_default().to_owned();
-            check(&word).map(|()| word).map_err(|error| error.to_string())
-        });
+        let found = match read(self) {
+            Ok(None) => return Ok(()),
+            Ok(Some(text)) => {
+                let word = text.split_whitespace().next().unwrap_or_default().to_owned();
+                check(&word).map(|()| word).map_err(|error| error.to_string())
+            }
+            Err(error) => Err(error),
+        };
         let (secret, result) = match found {
             Ok(word) => (Self::Text(word), Ok(())),
             Err(error) => (Self::Invalid, Err(error)),
@@ -90,6 +92,9 @@ impl Secret {
         result
     }
 }
+
+/// Reads the place where a secret is kept: its text, or why there is none.
+pub type Read<'a> = dyn FnMut(&Secret) -> Result<Option<String>, String> + 'a;
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -208,7 +213,7 @@ mod tests {
         let mut places = Vec::new();
         let mut read = |place: &Secret| {
             places.push(place.clone());
-            Ok(format!("  {text} trailing\n"))
+            Ok(Some(format!("  {text} trailing\n")))
         };
         assert_eq!(secret.resolve(&mut read), Ok(()));
         assert_eq!(secret.resolve(&mut read), Ok(()));
@@ -219,12 +224,21 @@ mod tests {
     // R058, R171
     #[test]
     fn a_secret_that_cannot_be_fetched_is_invalid() {
-        for answer in [Err("no such file".to_owned()), Ok(String::new()), Ok("junk".to_owned())] {
+        let texts = [Err("no such file".to_owned()), Ok(String::new()), Ok("junk".to_owned())];
+        for answer in texts.map(|text| text.map(Some)) {
             let mut secret = Secret::parse("credential:key").expect("a place");
             assert_eq!(secret, Secret::Credential("key".to_owned()));
             assert!(secret.resolve(&mut |_| answer.clone()).is_err());
             assert_eq!(secret, Secret::Invalid);
             assert_eq!(secret.expose(), None);
         }
+    }
+
+    // R058
+    #[test]
+    fn a_place_out_of_reach_is_kept() {
+        let mut secret = Secret::Credential("key".to_owned());
+        assert_eq!(secret.resolve(&mut |_| Ok(None)), Ok(()));
+        assert_eq!(secret, Secret::Credential("key".to_owned()));
     }
 }

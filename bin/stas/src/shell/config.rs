@@ -14,6 +14,7 @@ use crate::core::exclude::{self, Exclusion};
 use crate::core::fabrics::Support;
 use crate::core::identity::{Identity, IdentityError};
 use crate::core::port::Configuration;
+use crate::core::secret::Secret;
 use crate::core::settings::{Diagnostic, Role, Settings};
 
 /// Where the host's names are configured.
@@ -34,6 +35,8 @@ pub struct Source {
     pub file: PathBuf,
     /// Under which all paths are looked up.
     pub root: Root,
+    /// Where the service manager put credentials (`$CREDENTIALS_DIRECTORY`).
+    pub credentials: Option<PathBuf>,
 }
 
 /// What was found.
@@ -84,7 +87,13 @@ impl Source {
             texts.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
         let (mut settings, more) = Settings::parse(self.role, &texts);
         diagnostics.extend(more);
-        let identity = self.identity(&mut diagnostics);
+        let mut identity = self.identity(&mut diagnostics);
+        let mut read = |place: &Secret| self.secret(place);
+        let main = self.file.to_string_lossy();
+        diagnostics.extend(settings.resolve_secrets(&main, &mut read));
+        if let Ok(identity) = &mut identity {
+            diagnostics.extend(identity.resolve_key(SYS_CONF, &mut read));
+        }
         let host_id = identity.as_ref().map_or("", |identity| identity.id.as_str());
         settings.excludes.extend(self.shared_exclusions(host_id, &mut diagnostics));
         Loaded { settings, identity, diagnostics }
@@ -104,6 +113,21 @@ impl Source {
         let (identity, more) = Identity::load(SYS_CONF, text.as_deref(), &mut reader)?;
         diagnostics.extend(more);
         Ok(identity)
+    }
+
+    /// The text of the place where a secret is kept.
+    fn secret(&self, place: &Secret) -> Result<Option<String>, String> {
+        let (name, text) = match (place, &self.credentials) {
+            (Secret::File(path), _) => (path, self.root.read_text(path)),
+            (Secret::Credential(name), _) if name.contains('/') || name.starts_with('.') => {
+                return Err(format!("{name}: no name of a credential"));
+            }
+            (Secret::Credential(name), Some(directory)) => {
+                (name, std::fs::read_to_string(directory.join(name)))
+            }
+            _ => return Ok(None),
+        };
+        text.map(Some).map_err(|error| format!("{name}: {error}"))
     }
 
     /// What all NVMe tools of this host are told to leave alone. Files that cannot be read exclude
@@ -136,8 +160,9 @@ impl Source {
     }
 }
 
-/// What the kernel understands: asked from the device, else guessed from the kernel's release. The
-/// text is a complaint for the log.
+/// What the kernel understands: asked from the device. Kernels that do not tell are judged by their
+/// release; where the device cannot be read at all, nothing beyond the basic options is assumed, and
+/// the text is a complaint for the log.
 #[must_use]
 pub fn support(root: &Root) -> (Support, Option<String>) {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
@@ -156,7 +181,7 @@ pub fn support(root: &Root) -> (Support, Option<String>) {
         Err(error) => error.to_string(),
     };
     let complaint = format!("Cannot read the supported options from {FABRICS}: {error}");
-    (Support::from_kernel_version(&release), Some(complaint))
+    (Support::default(), Some(complaint))
 }
 
 #[cfg(test)]
@@ -184,6 +209,7 @@ mod tests {
                 role: Role::Finder,
                 file: "/etc/stas/stafd.conf".into(),
                 root: Root::at(&self.0),
+                credentials: Some(self.0.join("credentials")),
             }
             .load()
         }
@@ -204,6 +230,60 @@ mod tests {
         assert!(!loaded.is_damaged());
         assert_eq!(loaded.settings, Settings::new(Role::Finder));
         assert_eq!(loaded.identity.unwrap().nqn, "nqn.2014-08.org.example:host");
+    }
+
+    // R058
+    #[test]
+    fn secrets_come_from_files_and_credentials() {
+        let secret = b"DHHC-1:00:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh+KfiaR:\n";
+        let tree = Tree::new(
+            "secrets",
+            &[
+                NQN,
+                ID,
+                ("etc/nvme/one", secret),
+                ("credentials/two", secret),
+                ("credentials/host", secret),
+                ("etc/stas/sys.conf", b"[Host]\nkey=credential:host\n"),
+                (
+                    "etc/stas/stafd.conf",
+                    b"[Controllers]\n\
+                      controller=transport=tcp;traddr=1.1.1.1;dhchap-secret-file=/etc/nvme/one\n\
+                      controller=transport=tcp;traddr=2.2.2.2;dhchap-secret=credential:two\n\
+                      controller=transport=tcp;traddr=3.3.3.3;dhchap-secret=credential:three\n\
+                      controller=transport=tcp;traddr=4.4.4.4;dhchap-secret=credential:../two\n",
+                ),
+            ],
+        );
+        let loaded = tree.load();
+        let known: Vec<bool> = loaded
+            .settings
+            .controllers
+            .iter()
+            .map(|entry| entry.overrides.dhchap_secret.as_ref().unwrap().expose().is_some())
+            .collect();
+        assert_eq!(known, [true, true, false, false]);
+        assert!(loaded.identity.unwrap().key.unwrap().expose().is_some());
+        let lines: Vec<Option<u32>> = loaded.diagnostics.iter().map(|told| told.line).collect();
+        assert_eq!(lines, [Some(4), Some(5)]);
+    }
+
+    // R169, R170
+    #[test]
+    fn what_the_device_tells_decides_what_is_supported() {
+        let names = ["host_iface", "discovery", "dhchap_secret", "dhchap_ctrl_secret"];
+        let all = b"host_iface=%s,discovery,dhchap_secret=%s,dhchap_ctrl_secret=%s\n";
+        for (name, files, expected, complains) in [
+            ("missing", &[][..], false, true),
+            ("empty", &[("dev/nvme-fabrics", &b""[..])], false, true),
+            ("blah", &[("dev/nvme-fabrics", b"blah")], false, false),
+            ("all", &[("dev/nvme-fabrics", all)], true, false),
+        ] {
+            let tree = Tree::new(name, files);
+            let (support, complaint) = support(&Root::at(&tree.0));
+            assert_eq!(names.map(|name| support.has(name)), [expected; 4], "{name}");
+            assert_eq!(complaint.is_some(), complains, "{name}");
+        }
     }
 
     // R063

@@ -128,7 +128,8 @@ fn check(role: Role, args: &Args) -> ExitCode {
 }
 
 fn source(role: Role, args: &Args) -> Source {
-    Source { role, file: args.file(role), root: Root::system() }
+    let credentials = env::var_os("CREDENTIALS_DIRECTORY").map(Into::into);
+    Source { role, file: args.file(role), root: Root::system(), credentials }
 }
 
 /// Logs what was found in the files.

@@ -10,7 +10,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use log::Level;
 
-use super::super::DISC_NQN;
 use super::super::cid::{Class, Device, State as KernelState};
 use super::super::controller::{Controller, State};
 use super::super::matching::{self, Index};
@@ -21,16 +20,7 @@ use super::{Env, Fleet, News, Role};
 /// Whether `one` names everything that `other` names, and more: then a connection of `one` serves
 /// `other` too.
 pub(super) fn more_specific(one: &Tid, other: &Tid) -> bool {
-    let covers = |one: &str, other: &str| other.is_empty() || one == other;
-    let same_place = one.transport() == other.transport()
-        && one.traddr() == other.traddr()
-        && one.trsvcid() == other.trsvcid()
-        && one.host_nqn() == other.host_nqn();
-    same_place
-        && one != other
-        && (one.subsysnqn() == other.subsysnqn() || other.subsysnqn() == DISC_NQN)
-        && covers(one.host_traddr(), other.host_traddr())
-        && covers(one.host_iface(), other.host_iface())
+    one != other && matching::covers(other, one)
 }
 
 impl<R: Role> Fleet<R> {

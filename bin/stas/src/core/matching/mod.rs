@@ -5,8 +5,7 @@
 //! answer (adopt, connect, leave alone) is left to it. Connections that this program did not make
 //! rarely name source and interface; the rules then infer, and [`Rule`] tells how far.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -274,43 +273,6 @@ pub fn covers(general: &Tid, specific: &Tid) -> bool {
         && (nqn == specific.subsysnqn() || nqn == DISC_NQN)
         && same_or_open(general.host_traddr(), specific.host_traddr())
         && same_or_open(general.host_iface(), specific.host_iface())
-}
-
-/// Who serves whom: every device serves at most one candidate.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Assignment {
-    /// Candidates with the device that is theirs, and the rule that decided.
-    pub owners: BTreeMap<Tid, (DeviceId, Rule)>,
-    /// Candidates whose only devices belong to another candidate, with that candidate.
-    pub aliases: BTreeMap<Tid, Tid>,
-}
-
-/// Distributes the devices of `class` among candidates. Of two candidates for one device the more
-/// specific one owns it; a candidate with no device of its own is an alias of the owner of the
-/// device that would serve it best. Candidates that no device serves appear nowhere.
-#[must_use]
-pub fn assign<'t>(
-    candidates: impl IntoIterator<Item = &'t Tid>,
-    index: &Index<'_>,
-    class: Class,
-    interfaces: &Interfaces,
-) -> Assignment {
-    let mut candidates: Vec<&Tid> = candidates.into_iter().collect();
-    candidates.sort_by_key(|&tid| (Reverse(specificity(tid)), tid));
-    let mut result = Assignment::default();
-    let mut taken: BTreeMap<DeviceId, &Tid> = BTreeMap::new();
-    for tid in candidates {
-        let is_taken = |id: &DeviceId| taken.contains_key(id);
-        if let Some((device, rule)) = index.best(tid, class, interfaces, &is_taken) {
-            taken.insert(device.id.clone(), tid);
-            result.owners.insert(tid.clone(), (device.id.clone(), rule));
-        } else if let Some((device, _)) = index.best(tid, class, interfaces, &|_| false) {
-            if let Some(&owner) = taken.get(&device.id) {
-                result.aliases.insert(tid.clone(), owner.clone());
-            }
-        }
-    }
-    result
 }
 
 /// What connections are looked up by: transport, target address, port.

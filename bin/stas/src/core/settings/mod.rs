@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use super::exclude::Exclusion;
 use super::iface::Family;
-use super::secret::Secret;
+use super::secret::{self, Secret};
 pub use controller::Configured;
 pub(super) use read::has_comment;
 pub use timing::Timing;
@@ -226,11 +226,7 @@ impl Settings {
 
     /// Replaces every secret that is kept elsewhere by the secret itself. `read` returns the text
     /// of the place; a controller whose secret cannot be read stays, but must not be connected.
-    pub fn resolve_secrets(
-        &mut self,
-        path: &str,
-        read: &mut dyn FnMut(&Secret) -> Result<String, String>,
-    ) -> Vec<Diagnostic> {
+    pub fn resolve_secrets(&mut self, path: &str, read: &mut secret::Read<'_>) -> Vec<Diagnostic> {
         let mut out = Vec::new();
         for entry in &mut self.controllers {
             let parameters = &mut entry.overrides;

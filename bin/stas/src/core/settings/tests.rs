@@ -537,7 +537,7 @@ fn secrets_kept_elsewhere_are_read() {
                 controller=transport=tcp;traddr=2.2.2.2;dhchap-ctrl-secret=credential:c\n";
     let mut settings = clean(Role::Finder, text);
     let told = settings.resolve_secrets(PATH, &mut |place| match place {
-        Secret::File(path) if path == "/a" => Ok(SECRET.to_owned()),
+        Secret::File(path) if path == "/a" => Ok(Some(SECRET.to_owned())),
         _ => Err("no such credential".to_owned()),
     });
     let overrides = |n: usize| &settings.controllers[n].overrides;

@@ -50,7 +50,8 @@ pub(super) fn check(files: &Files, args: &Args, world: &mut World<'_>) -> Result
     let mut problems = match kind {
         Kind::Host => host(files, &path, &text),
         Kind::Daemon(role) => {
-            let source = Source { role, file: path.clone(), root: files.root.clone() };
+            let (file, root) = (path.clone(), files.root.clone());
+            let source = Source { role, file, root, credentials: None };
             let own = path.to_string_lossy().into_owned();
             let mut found = source.load().diagnostics;
             found.retain(|diagnostic| diagnostic.path.starts_with(&own));
