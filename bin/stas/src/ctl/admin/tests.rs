@@ -162,8 +162,8 @@ fn who_is_not_root_gets_no_chance_instead_of_a_source_out_of_sight() {
 #[test]
 fn setting_and_clearing_the_symbolic_name_leaves_the_rest_byte_for_byte() {
     let place = host();
-    let before = "# who we are\r\n\n[Host]\n; by hand\nnqn=file:///etc/nvme/hostnqn\nodd line = 1\n\n\
-                  [Other]\nx\n";
+    let before = "# who we are\r\n\n[Host]\n; by hand\nnqn=file:///etc/nvme/hostnqn\n\
+                  odd line = 1\n\n[Other]\nx\n";
     place.file(CONF, before);
     quietly(&place, &["set-symname", "a name: with = and # signs"]);
     let with = text(&place, CONF);
