@@ -36,7 +36,7 @@ stage_man() {
 }
 
 stage_docs() {
-    RUSTDOCFLAGS='-D warnings' $CARGO doc --locked --workspace --no-deps --quiet
+    RUSTDOCFLAGS='-D warnings' $CARGO doc --locked --workspace --all-features --no-deps --quiet
 }
 
 stage_sim() {

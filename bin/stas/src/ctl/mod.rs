@@ -49,7 +49,7 @@ impl World<'_> {
     /// Writes `text` to standard output, whole.
     ///
     /// # Errors
-    /// What the write ended with; a closed pipe is for [`conclude`] to forgive.
+    /// What the write ended with; a closed pipe is forgiven by the caller.
     pub fn print(&mut self, text: &str) -> Result<(), Failure> {
         let written = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
         written.map_err(|error| Failure::from(PrintError(error)))
