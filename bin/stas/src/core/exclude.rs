@@ -52,9 +52,10 @@ impl Exclusion {
     }
 }
 
-/// Reads one exclusion file of nvme-cli: section `[exclusions]`, entries `exclusion = name=value;...`
-/// Differs from `exclude=` in the names `hostnqn` and `hostid`, and in comparing the source address.
-/// An entry with a field that is unknown, malformed, or names another host's ID matches nothing.
+/// Reads one exclusion file of nvme-cli: section `[exclusions]`, entries `exclusion =
+/// name=value;...` Differs from `exclude=` in the names `hostnqn` and `hostid`, and in comparing
+/// the source address. An entry with a field that is unknown, malformed, or names another host's ID
+/// matches nothing.
 #[must_use]
 pub fn from_nvme_cli(path: &str, text: &str, host_id: &str) -> (Vec<Exclusion>, Vec<Diagnostic>) {
     let ini = match Ini::parse(text) {
