@@ -361,3 +361,6 @@ fn connected(path: &Path) -> io::Result<OwnedFd> {
     rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
     Ok(socket)
 }
+
+#[cfg(test)]
+mod tests;

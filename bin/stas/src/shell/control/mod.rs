@@ -346,3 +346,6 @@ fn ask(call: Call) -> Option<Ask> {
         Call::Subscribe => return None,
     }))
 }
+
+#[cfg(test)]
+mod tests;
