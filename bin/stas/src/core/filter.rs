@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use super::iface::Family;
 use super::ip;
 use super::settings::Families;
-use super::tid::{self, Tid};
+use super::tid::Tid;
 
 /// Why a candidate is dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -161,8 +161,8 @@ impl Source {
 }
 
 /// What the kernel understands: asked from the device. Kernels that do not tell are judged by their
-/// release; where the device cannot be read at all, nothing beyond the basic options is assumed, and
-/// the text is a complaint for the log.
+/// release; where the device cannot be read at all, nothing beyond the basic options is assumed,
+/// and the text is a complaint for the log.
 #[must_use]
 pub fn support(root: &Root) -> (Support, Option<String>) {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
