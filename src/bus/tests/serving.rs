@@ -324,6 +324,31 @@ fn events_that_nobody_takes_stay_in_the_socket() {
 }
 
 #[test]
+fn many_callers_together_are_cut_off_too() {
+    let daemon = Daemon::new();
+    let mut buses = pair(&daemon);
+    let text = "flood";
+    let call = || Message::call_with_args(ECHO, PATH, ECHO, "Echo", (text,));
+    let crowd: Vec<Channel> =
+        (0..=SERVING_MAX / SERVING_PER_SENDER_MAX).map(|_| stranger(&daemon)).collect();
+    for from in &crowd {
+        send(from, (0..SERVING_PER_SENDER_MAX).map(|_| call()).collect());
+    }
+    let mut held = 0;
+    run(&mut buses, |_, event, _| {
+        held += usize::from(matches!(event, Event::Call(_)));
+        held == SERVING_MAX
+    });
+    // One more is refused, though this caller has none waiting.
+    let token = buses[1].call(&echo("Echo", (text.to_owned(),).into_values()), soon());
+    let refused = answer(&mut buses, token).expect_err("too many");
+    assert!(
+        matches!(&refused, CallError::Remote { name, .. } if name == error::LIMITS_EXCEEDED),
+        "{refused}"
+    );
+}
+
+#[test]
 fn a_flood_is_cut_off_per_caller_and_served_in_bounded_turns() {
     let daemon = Daemon::new();
     let [server, flood] = pair(&daemon);
