@@ -9,6 +9,7 @@ pub mod args;
 pub mod client;
 pub mod json;
 pub mod python;
+pub mod secrets;
 pub mod table;
 #[cfg(test)]
 mod testing;

@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use super::args::{Args, Format, STACCTL, STAFCTL};
 use super::transport::{self, CallError, Connection, Daemon, STACD, STAFD};
-use super::{Verbatim, World, json, python, table};
+use super::{Verbatim, World, json, python, secrets, table};
 use crate::core::control::{Call, Seven};
 use crate::core::identity::Identity;
 use crate::shell::config::SYS_CONF;
@@ -215,6 +215,7 @@ fn emit(
     world: &mut World<'_>,
     table: impl FnOnce(&Value) -> String,
 ) -> Result<(), Failure> {
+    secrets::mask(&mut value);
     let mut text = match format {
         Format::Python => python::literal(&value),
         Format::Json => {

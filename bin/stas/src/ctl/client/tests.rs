@@ -169,6 +169,24 @@ fn the_table_of_the_status_begins_with_the_process() {
 }
 
 #[test]
+fn a_secret_that_a_daemon_tells_is_not_passed_on() {
+    for words in ["ls", "ls --json", "ls -o table", "status", "status --json"] {
+        let place = Place::new();
+        let daemon = place.answering(|call| match call {
+            Call::ListControllers { .. } => {
+                Ok(json!([{ "device": "nvme0 DHHC-1:00:c2VjcmV0:", "dhchap-secret": "c2VjcmV0" }]))
+            }
+            Call::ProcessInfo => Ok(json!({ "hostkey": "c2VjcmV0" })),
+            other => good(other),
+        });
+        let (result, out) = run(&STAFCTL_CLIENT, &place, words);
+        assert_eq!(result.expect("done"), 0);
+        assert!(!out.contains("c2VjcmV0"), "{words}: {out}");
+        daemon.join().expect("well");
+    }
+}
+
+#[test]
 fn members_that_an_older_daemon_lacks_are_done_without() {
     let place = Place::new();
     let daemon = place.answering(|call| match call {
