@@ -78,9 +78,12 @@ mod tests {
             "note": ["psk NVMeTLSkey-1:01:VRLbtnN9/Wdwf=:, and DHHC-1:00:x and more"],
         });
         mask(&mut value);
+        let stars = "***";
         let expected = json!({
-            "hostkey": "***",
-            "controllers": [{ "dhchap-secret": "***", "dhchap_ctrl_secret": "***", "traddr": "::1" }],
+            "hostkey": stars,
+            "controllers": [
+                { "dhchap-secret": stars, "dhchap_ctrl_secret": stars, "traddr": "::1" },
+            ],
             "terminator.controller.(tcp)": "{'dhchap-secret': '***', 'device': 'nvme1'}",
             "note": ["psk ***, and *** and more"],
         });

@@ -28,6 +28,9 @@
 //! | `reload_config`, `rescan` | | `null` |
 //! | `subscribe` | | `null`; from then on signals are pushed on this connection |
 //!
+//! The signals are `log_pages_changed` (`tid`: the seven, `device`), `dc_removed` and `tron_changed`
+//! (`value`).
+//!
 //! Results have the content of the bus members of the same names, as JSON values and not as text.
 //! Errors bear the names that the bus uses, so that a client treats both alike. A missing boolean
 //! is false, a missing string empty; unknown keys are ignored, so that either side may be newer;
@@ -299,8 +302,6 @@ pub enum Signal {
     },
     /// A reconcile dropped at least one discovery controller (stafd).
     DcRemoved,
-    /// A controller was added, dropped, connected or lost its connection.
-    ControllersChanged,
     /// Tracing was switched.
     TronChanged(bool),
 }
@@ -316,7 +317,6 @@ impl Signal {
                 json!({ "signal": "log_pages_changed", "tid": tid, "device": device })
             }
             Self::DcRemoved => json!({ "signal": "dc_removed" }),
-            Self::ControllersChanged => json!({ "signal": "controllers_changed" }),
             Self::TronChanged(value) => json!({ "signal": "tron_changed", "value": value }),
         })
     }
@@ -333,7 +333,6 @@ impl Signal {
                 Self::LogPagesChanged { seven: Box::new(tid), device: device.into() }
             }
             "dc_removed" => Self::DcRemoved,
-            "controllers_changed" => Self::ControllersChanged,
             "tron_changed" => Self::TronChanged(flag(object, "value")?),
             _ => return Ok(None),
         }))

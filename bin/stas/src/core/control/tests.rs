@@ -129,7 +129,6 @@ fn signals_survive_the_wire() {
     for signal in [
         Signal::LogPagesChanged { seven: Box::new(seven()), device: "nvme0".into() },
         Signal::DcRemoved,
-        Signal::ControllersChanged,
         Signal::TronChanged(true),
     ] {
         let line = signal.encode();

@@ -264,7 +264,7 @@ fn waiting_ends_with_the_signal_that_brings_the_last_connection() {
             let look = request(&mut from);
             assert_eq!(look.call, Call::ListControllers { detailed: true });
             let mut text = control::reply(look.id, &lists);
-            text.push_str(&Signal::ControllersChanged.encode());
+            text.push_str(&Signal::DcRemoved.encode());
             to.write_all(text.as_bytes()).expect("sent");
             looks += 1;
         }
