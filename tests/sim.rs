@@ -30,6 +30,7 @@ const PEACE: Duration = Duration::from_secs(400);
 fn run(seed: u64, trace: bool) {
     let mut world = World::new(seed, trace);
     world.note(|| format!("{:?}\n{:?}", world.fabric, world.files));
+    world.judge.name_unproven();
     for daemon in Daemon::BOTH {
         world.start(daemon);
     }

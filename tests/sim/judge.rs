@@ -33,6 +33,8 @@ pub(crate) struct Judge {
     /// What stacd will have heard once the answer has come: the epoch of the answer, what it
     /// speaks for, and whether it speaks of everything.
     hearing: Option<(u64, BTreeSet<Endpoint>, bool)>,
+    /// The files name a host whose address stafd has never heard: it cannot know that it wants it.
+    unproven: bool,
     /// A state file was lost: what it knew may stay connected for ever.
     forgot: bool,
     /// Files said at some time that nothing is to be disconnected.
@@ -146,17 +148,31 @@ impl Judge {
     }
 
     /// A page changed: what is no longer asked for may go.
-    pub(crate) fn page_changed(&mut self, before: &Fabric, after: &Fabric, files: &Files) {
+    /// Another page that still asks for it counts only if stafd has seen it.
+    pub(crate) fn page_changed(
+        &mut self,
+        processes: &BTreeMap<Daemon, Process>,
+        (before, after): (&Fabric, &Fabric),
+        files: &Files,
+    ) {
         self.epoch += 1;
+        let mut seen = after.clone();
+        for (place, log) in &mut seen.logs {
+            let unchanged = before.logs.get(place).is_some_and(|old| old.genctr == log.genctr);
+            if unchanged && page_of(processes, *place) != Some(log.genctr) {
+                (log.subsystems, log.referrals) = Default::default();
+            }
+        }
         let (dcs, iocs) = wanted(before, files);
-        let (dcs_now, iocs_now) = wanted(after, files);
+        let (dcs_now, iocs_now) = wanted(&seen, files);
         self.excused.extend(dcs.difference(&dcs_now).map(|place| dc_endpoint(*place)));
         self.excused.extend(iocs.difference(&iocs_now).cloned());
     }
 
     /// The files changed: everything may go, until both daemons have seen them.
-    pub(crate) fn files_changed(&mut self, before: &Files) {
+    pub(crate) fn files_changed(&mut self, before: &Files, now: &Files) {
         self.epoch += 1;
+        self.unproven |= now.named && (!before.named || self.unproven);
         self.kept |= before.scope == "no-disconnect";
         self.excused_all.extend(Daemon::BOTH);
     }
@@ -167,8 +183,20 @@ impl Judge {
     }
 
     /// A state file was lost.
-    pub(crate) const fn forgotten(&mut self) {
+    pub(crate) fn forgotten(&mut self) {
         self.forgot = true;
+        self.name_unproven();
+    }
+
+    /// stafd may not know the address of the host that its file names.
+    pub(crate) fn name_unproven(&mut self) {
+        self.unproven = true;
+        self.excused_all.extend(Daemon::BOTH);
+    }
+
+    /// stafd has heard the address of the host that its file names.
+    pub(crate) const fn name_proven(&mut self) {
+        self.unproven = false;
     }
 
     /// A person connects a subsystem: an audit may undo that.
@@ -196,7 +224,8 @@ impl Judge {
         let settled = finder.fleet().is_settled()
             && finder.fleet().iter().count() >= places.len()
             && finder.is_calm();
-        if settled && places.iter().all(knows) {
+        let certain = !self.unproven || !files.named;
+        if certain && settled && places.iter().all(knows) {
             self.excused_all.remove(&Daemon::Finder);
             for place in places {
                 self.excused.remove(&dc_endpoint(place));
@@ -217,7 +246,8 @@ impl Judge {
         else {
             return;
         };
-        let Some(sources) = report::decode(text).ok().filter(|_| finder.is_calm()) else { return };
+        let certain = finder.is_calm() && (!self.unproven || !files.named);
+        let Some(sources) = report::decode(text).ok().filter(|_| certain) else { return };
         let (places, endpoints) = wanted(fabric, files);
         let current = |s: &&report::Source| {
             s.validity == Validity::Fetched

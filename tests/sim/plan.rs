@@ -93,7 +93,8 @@ impl World {
             Fault::Page(place) => {
                 let before = self.fabric.clone();
                 self.fabric.change(place, &mut self.rng);
-                self.judge.page_changed(&before, &self.fabric, &self.files);
+                let pages = (&before, &self.fabric);
+                self.judge.page_changed(&self.processes, pages, &self.files);
                 self.announce_change(place);
             }
             Fault::Kill(daemon) => self.kill(daemon),
@@ -115,7 +116,7 @@ impl World {
             Fault::Reload => {
                 let drawn = Files::draw(&self.fabric, &mut self.rng);
                 let before = std::mem::replace(&mut self.files, drawn);
-                self.judge.files_changed(&before);
+                self.judge.files_changed(&before, &self.files);
                 for daemon in Daemon::BOTH {
                     let config = self.files.load(match daemon {
                         Daemon::Finder => Role::Finder,

@@ -319,6 +319,9 @@ impl World {
         let mut inputs = vec![input];
         while let Some(input) = inputs.pop() {
             let Some(process) = self.processes.get_mut(&daemon) else { return };
+            if let (Daemon::Finder, Input::Resolved { result: Ok(_), .. }) = (daemon, &input) {
+                self.judge.name_proven();
+            }
             let answer = matches!(input, Input::Stafd(StafdEvent::Answer { .. }));
             if answer {
                 self.judge.queries_over();

@@ -331,6 +331,10 @@ impl Finder {
     }
 
     fn all_log_pages(&self, now: Time, detailed: bool, sysfs: &dyn Sysfs) -> Reply {
+        // On the way out the table is empty, which must not look like an empty fabric.
+        if self.base.stopping.is_some() {
+            return Reply::NotReady("stafd is stopping".to_owned());
+        }
         if !self.ready {
             return Reply::NotReady("the discovery controllers are not known yet".to_owned());
         }

@@ -248,6 +248,11 @@ impl Base {
         }
     }
 
+    /// The state file may not hold what was written: the next text is written in any case.
+    pub(super) fn distrust_state_file(&mut self) {
+        self.saved.clear();
+    }
+
     /// The end of the process, as soon as nothing is waited for or the time is over.
     pub(super) fn leave_if(&mut self, now: Time, settled: bool, out: &mut Vec<Action>) {
         let Some(limit) = self.stopping else { return };

@@ -361,6 +361,7 @@ impl Connector {
             return;
         }
         self.base.stopping = Some(now);
+        self.base.distrust_state_file();
         self.save(out);
         self.fleet.stop(&mut Env { now, config: &self.base.config, out }, true);
     }
@@ -469,13 +470,18 @@ impl Connector {
         let Some(list) = &self.stafd.list else {
             return role.origin == Origin::Foreign;
         };
+        let pageless = |source: &&Source| source.validity == Validity::Nothing;
         // What is silent is a discovery controller without any page, ever.
-        let silent = |source: &Source| {
-            source.validity == Validity::Nothing && !self.stafd.pages.contains_key(&source.key())
-        };
+        let silent = |source: &Source| !self.stafd.pages.contains_key(&source.key());
         let concerned =
             |source: &Source| role.reporters.is_empty() || role.reporters.contains(&source.key());
-        !list.iter().any(|source| silent(source) && concerned(source))
+        // A reporter that is missing may be one that a controller without a page refers to.
+        let missing = |reporter: &String| !list.iter().any(|source| source.key() == *reporter);
+        let lost_track = role.reporters.iter().any(missing);
+        !list
+            .iter()
+            .filter(pageless)
+            .any(|source| lost_track || (silent(source) && concerned(source)))
     }
 
     /// Whether the connection of a dropped controller is left alone.

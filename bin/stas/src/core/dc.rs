@@ -105,6 +105,14 @@ impl Dc {
         self.page.entries.iter().filter(|entry| entry.subtype == SUBTYPE_REFERRAL)
     }
 
+    /// Takes over what another entry knows of the same target.
+    pub fn learn_from(&mut self, other: &Self) {
+        if other.validity != Validity::Nothing {
+            self.page = other.page.clone();
+            self.validity = Validity::Cached;
+        }
+    }
+
     /// Takes a fetched page; whether its referrals differ from those before.
     pub fn accept(&mut self, page: Page) -> bool {
         let before: Vec<Entry> = self.referrals().cloned().collect();
@@ -157,10 +165,11 @@ impl fleet::Role for Dc {
         self.retry.stop();
     }
 
-    fn inherit(&mut self, from: &Self) {
-        if from.validity != Validity::Nothing {
-            self.page = from.page.clone();
-            self.validity = Validity::Cached;
+    fn inherit(&mut self, from: &mut Self) {
+        self.learn_from(from);
+        if self.fetch.is_none() {
+            self.fetch = from.fetch.take();
+            self.started |= from.started;
         }
     }
 

@@ -15,7 +15,7 @@ use super::base::Base;
 use super::candidate;
 use super::dc::{Dc, Origin};
 use super::fetch::{Fetch, LID_DISCOVERY, Step};
-use super::fleet::{Env, Fleet, News, Role as _};
+use super::fleet::{Env, Fleet, News};
 use super::lkc::{Known, State as Saved};
 use super::logpage::Page;
 use super::port::{Action, AdminError, Configuration, DeviceEvent, Input, Notice, OpId};
@@ -421,6 +421,7 @@ impl Finder {
         self.base.round = None;
         let pending = if keep { Vec::new() } else { self.pending() };
         let text = Saved { pending, ..self.remembered() }.encode();
+        self.base.distrust_state_file();
         self.base.save(text, out);
         self.fleet.stop(&mut Env { now, config: &self.base.config, out }, keep);
     }
@@ -491,7 +492,7 @@ impl Finder {
             let mut role = Dc::new(Some(origin), &env.config.settings.timing);
             // An entry that was merely given another path keeps what is known of its target.
             if let Some(known) = self.knower(&tid) {
-                role.inherit(known);
+                role.learn_from(known);
             }
             self.fleet.want(&env, tid.clone(), overrides, role);
             if let Some(controller) = self.fleet.get_mut(&tid) {

@@ -72,7 +72,9 @@ impl Hosts {
     #[must_use]
     pub fn addresses(&self) -> BTreeMap<String, IpAddr> {
         let known = |(name, host): (&String, &Host)| Some((name.clone(), host.address?));
-        self.hosts.iter().filter_map(known).collect()
+        let mut addresses = self.remembered.clone();
+        addresses.extend(self.hosts.iter().filter_map(known));
+        addresses
     }
 
     /// Looks all of `names` up, and forgets all others.
@@ -95,6 +97,7 @@ impl Hosts {
                 out.push(Action::Resolve { op, host: name.clone() });
             }
         }
+        self.remembered.clear(); // what is left is no longer configured
     }
 
     /// Asks again for the names whose time has come.
@@ -256,6 +259,7 @@ mod tests {
         let ops = started(&mut before, &["a"]);
         before.answer(now, ops[0], Ok(vec![address]), BOTH);
         after.remember(before.addresses());
+        assert_eq!(after.addresses(), before.addresses(), "also before the first look-up");
         let ops = started(&mut after, &["a"]);
         after.answer(now, ops[0], Err("timeout".into()), BOTH);
         assert_eq!(after.address("a"), Some(address));

@@ -159,7 +159,7 @@ impl<R: Role> Fleet<R> {
             && let Some(mut before) = self.controllers.remove(&before)
         {
             if let Some(controller) = self.controllers.get_mut(tid) {
-                controller.role.inherit(&before.role);
+                controller.role.inherit(&mut before.role);
             }
             before.role.lost();
             before.role.cede();

@@ -10,6 +10,7 @@ use log::Level;
 use plinth::time::Time;
 
 use super::super::controller::{Controller, State};
+use super::super::matching;
 use super::super::port::{Action, DeviceId, OpId};
 use super::super::tid::Tid;
 use super::{Env, Fleet, News, Role};
@@ -62,7 +63,7 @@ impl<R: Role> Fleet<R> {
             disposal.again = None;
             return;
         }
-        let Some(controller) = self.controllers.remove(tid) else { return };
+        let Some(mut controller) = self.controllers.remove(tid) else { return };
         self.audit.start(env.now);
         match controller.state.clone() {
             State::Connecting(op) => {
@@ -71,9 +72,11 @@ impl<R: Role> Fleet<R> {
             State::Connected { device, live } if !keep => {
                 if let Some(heir) = self.heir_of(&device) {
                     if let Some(inheriting) = self.controllers.get_mut(&heir) {
-                        inheriting.role.inherit(&controller.role);
+                        inheriting.role.inherit(&mut controller.role);
                     }
                     self.bind(env, &heir, device, live);
+                } else if self.offer(&device) {
+                    env.log(Level::Info, tid, Some(&device.name), "Left to another entry");
                 } else if let Some(op) = controller.role.operation() {
                     self.start_disposal(Stage::Busy { op, device }, controller, keep);
                 } else {
@@ -150,10 +153,27 @@ impl<R: Role> Fleet<R> {
             return;
         }
         let Some(disposal) = self.disposals.remove(tid) else { return };
-        match device {
-            Some(device) if !disposal.keep => self.delete(env, device, disposal.controller, 0),
-            _ => {}
+        let Some(device) = device.filter(|_| !disposal.keep) else { return };
+        if !self.offer(&device) {
+            self.delete(env, device, disposal.controller, 0);
         }
+    }
+
+    /// Lets a candidate that has no connection look for one again, now that there is `device`.
+    fn offer(&mut self, device: &DeviceId) -> bool {
+        let Some(device) = self.scan.devices.iter().find(|known| known.id == *device) else {
+            return false;
+        };
+        let interfaces = &self.scan.interfaces;
+        let idle = |state: &State| matches!(state, State::Queued | State::Waiting | State::GaveUp);
+        let taker = self
+            .controllers
+            .values_mut()
+            .find(|c| idle(&c.state) && matching::serves(&c.tid, device, interfaces).is_some());
+        let Some(taker) = taker else { return false };
+        taker.retry.stop();
+        taker.state = State::Scheduled;
+        true
     }
 
     /// A command ended that no controller in the table waits for.

@@ -42,8 +42,9 @@ pub trait Role {
     /// The connection is gone: forget what was going on over it.
     fn lost(&mut self);
 
-    /// Another controller's connection becomes this one's: take over what was learnt over it.
-    fn inherit(&mut self, _from: &Self) {}
+    /// Another controller's connection becomes this one's: take over what was learnt over it, and
+    /// what is going on over it.
+    fn inherit(&mut self, _from: &mut Self) {}
 
     /// The connection belongs to another controller from now on, which learns what there is to
     /// learn over it.
