@@ -26,6 +26,17 @@ macro_rules! scenarios {
         fn $test() {
             boot($name, Kernel::$kernel);
         })*
+
+        #[test]
+        fn every_scenario_and_kernel_is_a_test() {
+            let listed = [$(($name, Kernel::$kernel)),*];
+            for scenario in rig::scenarios::ALL {
+                for kernel in scenario.kernels {
+                    let wanted = (scenario.name, *kernel);
+                    assert!(listed.contains(&wanted), "{wanted:?} is not listed here");
+                }
+            }
+        }
     };
 }
 
@@ -34,7 +45,36 @@ scenarios! {
     root_connects_6_12: "connects" on V6_12;
     root_fake_dc_6_1: "fake-dc" on V6_1;
     root_fake_dc_6_12: "fake-dc" on V6_12;
+    root_bare_start_6_1: "bare-start" on V6_1;
+    root_bare_start_6_12: "bare-start" on V6_12;
+    root_one_dc_6_1: "one-dc" on V6_1;
+    root_one_dc_6_12: "one-dc" on V6_12;
+    root_one_dc_no_bus_6_1: "one-dc-no-bus" on V6_1;
+    root_one_dc_no_bus_6_12: "one-dc-no-bus" on V6_12;
+    root_target_changes_6_1: "target-changes" on V6_1;
+    root_target_changes_6_12: "target-changes" on V6_12;
+    root_taken_away_6_1: "taken-away" on V6_1;
+    root_taken_away_6_12: "taken-away" on V6_12;
+    root_hostile_log_6_1: "hostile-log" on V6_1;
+    root_hostile_log_6_12: "hostile-log" on V6_12;
     root_reference_6_12: "reference" on V6_12;
+    root_no_state_6_12: "no-state" on V6_12;
+    root_bus_lost_6_12: "bus-lost" on V6_12;
+    root_clients_6_12: "clients" on V6_12;
+    root_clients_no_bus_6_12: "clients-no-bus" on V6_12;
+    root_cost_6_12: "cost" on V6_12;
+    root_reload_burst_6_12: "reload-burst" on V6_12;
+    root_withdrawn_6_12: "withdrawn" on V6_12;
+    root_stalling_dc_6_12: "stalling-dc" on V6_12;
+    root_mute_dc_6_12: "mute-dc" on V6_12;
+    root_names_6_12: "names" on V6_12;
+    root_scope_own_6_12: "scope-own" on V6_12;
+    root_scope_all_6_12: "scope-all" on V6_12;
+    root_scope_none_6_12: "scope-none" on V6_12;
+    root_many_6_12: "many" on V6_12;
+    root_mixed_finder_6_12: "mixed-finder" on V6_12;
+    root_mixed_connector_6_12: "mixed-connector" on V6_12;
+    root_upgrade_6_12: "upgrade" on V6_12;
 }
 
 /// The children of a process, over all its threads.

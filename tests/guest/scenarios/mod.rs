@@ -112,7 +112,7 @@ pub const ALL: &[Scenario] = &[
     buses::BUS_LOST,
     clients::CLIENTS,
     clients::CLIENTS_NO_BUS,
-    clients::QUICK,
+    clients::COST,
     follow::ONE_DC,
     follow::ONE_DC_NO_BUS,
     follow::RELOAD_BURST,
