@@ -87,6 +87,10 @@ impl<R: Role> Fleet<R> {
     /// Whether a more specific candidate for the same place comes first: its connection will do
     /// for both. One that cannot be connected is not waited for.
     fn waits_for_sibling(&mut self, tid: &Tid) -> bool {
+        // One that is no longer wanted but still being connected will be left to this one.
+        if self.connects.values().any(|other| more_specific(other, tid)) {
+            return true;
+        }
         let after = (Bound::Excluded(tid), Bound::Unbounded);
         let same_place = |other: &Tid| {
             other.transport() == tid.transport()
