@@ -90,6 +90,13 @@ fn the_ledger_is_complete() {
     }
 }
 
+/// The tests that a table makes: one for each scenario and kernel.
+fn guest_tests() -> Vec<String> {
+    let table = code::bare(&tree::read("tests/guest/boots.rs"));
+    let rows = table.lines().filter_map(|line| line.trim().split_once(':'));
+    rows.map(|(name, _)| name.to_owned()).filter(|name| name.starts_with("root_")).collect()
+}
+
 #[test]
 fn every_proof_that_is_named_exists() {
     let lines = parse(&tree::read("tests/ledger.tsv")).unwrap_or_else(|wrong| panic!("{wrong:#?}"));
@@ -97,6 +104,7 @@ fn every_proof_that_is_named_exists() {
         .iter()
         .filter(|file| file.text.contains("#[test]"))
         .flat_map(|file| code::functions(&file.text))
+        .chain(guest_tests())
         .collect();
     let wrong: Vec<String> = lines
         .iter()
