@@ -28,8 +28,8 @@
 //! | `reload_config`, `rescan` | | `null` |
 //! | `subscribe` | | `null`; from then on signals are pushed on this connection |
 //!
-//! The signals are `log_pages_changed` (`tid`: the seven, `device`), `dc_removed` and `tron_changed`
-//! (`value`).
+//! The signals are `log_pages_changed` (`tid`: the seven, `device`), `dc_removed` and
+//! `tron_changed` (`value`).
 //!
 //! Results have the content of the bus members of the same names, as JSON values and not as text.
 //! Errors bear the names that the bus uses, so that a client treats both alike. A missing boolean
