@@ -6,6 +6,8 @@
 
 #[path = "sim/config.rs"]
 mod config;
+#[path = "sim/errno.rs"]
+mod errno;
 #[path = "sim/fabric.rs"]
 mod fabric;
 #[path = "sim/judge.rs"]
@@ -14,13 +16,16 @@ mod judge;
 mod kernel;
 #[path = "sim/plan.rs"]
 mod plan;
+#[path = "sim/process.rs"]
+mod process;
 #[path = "sim/world.rs"]
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use world::{Daemon, World};
+use process::Daemon;
+use world::World;
 
 /// How long things go wrong, and how long they are given to settle afterwards.
 const TROUBLE: Duration = Duration::from_secs(600);

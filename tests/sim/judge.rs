@@ -17,7 +17,8 @@ use stas::core::report::{self, Validity};
 use crate::config::Files;
 use crate::fabric::{Fabric, Place};
 use crate::kernel::{Endpoint, Request};
-use crate::world::{Core, Daemon, Process, World};
+use crate::process::{Core, Daemon, Process};
+use crate::world::World;
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
@@ -233,8 +234,8 @@ impl Judge {
         }
     }
 
-    /// stacd is about to get an answer. What it lists as freshly fetched, and is asked for, is wanted
-    /// again without excuse.
+    /// stacd is about to get an answer. What it lists as freshly fetched, and is asked for, is
+    /// wanted again without excuse.
     pub(crate) fn stacd_hears(
         &mut self,
         text: &str,
@@ -317,7 +318,7 @@ impl World {
         }
         for (daemon, process) in &self.processes {
             process.core.assert_invariants();
-            let next = process.core.wakes();
+            let next = process.core.next_wake();
             assert_eq!(next, None, "{daemon:?} is not quiet");
         }
         let (connected, deletes) = (self.judge.connected, self.judge.deletes);

@@ -15,7 +15,7 @@ use stas::core::cid::{Device, State};
 use stas::core::iface::{Interface, Interfaces};
 use stas::core::port::{DeviceId, Scan};
 
-use crate::world::Daemon;
+use crate::process::Daemon;
 
 /// The address that all connections come from.
 pub(crate) const SOURCE: &str = "10.0.0.100";

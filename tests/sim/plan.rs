@@ -10,7 +10,8 @@ use stas::core::settings::Role;
 use crate::config::Files;
 use crate::fabric::{Mood, Place};
 use crate::kernel::Asker;
-use crate::world::{Daemon, Happening, World};
+use crate::process::Daemon;
+use crate::world::{Happening, World};
 
 /// One disturbance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use plinth::rand::Rng;
 use plinth::sim::{Fate, Link, Schedule};
 use plinth::time::{Time, Wall};
-use stas::core::api::{Reply, Request as Ask, Sysfs};
+use stas::core::api::{Reply, Request as Ask};
 use stas::core::cid::State;
 use stas::core::connector::Connector;
 use stas::core::finder::{AEN_DISCOVERY_CHANGED, Finder};
@@ -20,49 +20,16 @@ use stas::core::port::{
     Action, AdminCommand, AdminError, ConnectError, DeviceEvent, DeviceId, Input, Notice, OpId,
     StafdEvent,
 };
-use stas::core::settings::Role;
 
 use crate::config::{Files, HOST, name_of};
+use crate::errno;
 use crate::fabric::{Fabric, Mood, Place};
 use crate::judge::Judge;
 use crate::kernel::{Asker, Kernel, Request};
+use crate::process::{Core, Daemon, NoSysfs, Process};
 
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
-}
-
-/// How errors look to user space (asm-generic/errno.h).
-pub(crate) mod errno {
-    #![allow(missing_docs, reason = "the names are the documentation")]
-    pub(crate) const EINTR: i32 = 4;
-    pub(crate) const EIO: i32 = 5;
-    pub(crate) const EAGAIN: i32 = 11;
-    pub(crate) const EBUSY: i32 = 16;
-    pub(crate) const ENODEV: i32 = 19;
-    pub(crate) const ETIMEDOUT: i32 = 110;
-    pub(crate) const ECONNREFUSED: i32 = 111;
-    pub(crate) const EALREADY: i32 = 114;
-}
-
-/// Which daemon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Daemon {
-    /// stafd.
-    Finder,
-    /// stacd.
-    Connector,
-}
-
-impl Daemon {
-    /// Both of them.
-    pub(crate) const BOTH: [Self; 2] = [Self::Finder, Self::Connector];
-
-    const fn role(self) -> Role {
-        match self {
-            Self::Finder => Role::Finder,
-            Self::Connector => Role::Connector,
-        }
-    }
 }
 
 /// Something that will happen.
@@ -90,61 +57,6 @@ pub(crate) enum Happening {
     Disturb(crate::plan::Fault),
     /// A disturbance passes.
     Calm(crate::plan::Fault),
-}
-
-/// A running core.
-#[expect(clippy::large_enum_variant, reason = "there are two of them")]
-pub(crate) enum Core {
-    /// stafd's.
-    Finder(Finder),
-    /// stacd's.
-    Connector(Connector),
-}
-
-impl Core {
-    fn step(&mut self, now: Time, input: Input, out: &mut Vec<Action>) {
-        match self {
-            Self::Finder(core) => core.step(now, input, out),
-            Self::Connector(core) => core.step(now, input, out),
-        }
-    }
-
-    fn next_wake(&self) -> Option<Time> {
-        match self {
-            Self::Finder(core) => core.next_wake(),
-            Self::Connector(core) => core.next_wake(),
-        }
-    }
-
-    /// When it wants to be woken.
-    pub(crate) fn wakes(&self) -> Option<Time> {
-        self.next_wake()
-    }
-
-    /// The invariants of its fleet.
-    pub(crate) fn assert_invariants(&self) {
-        match self {
-            Self::Finder(core) => core.fleet().assert_invariants(),
-            Self::Connector(core) => core.fleet().assert_invariants(),
-        }
-    }
-}
-
-/// A running process.
-pub(crate) struct Process {
-    /// Tells it from its predecessors.
-    pub(crate) generation: u64,
-    /// Its core.
-    pub(crate) core: Core,
-}
-
-/// No attribute can be read.
-struct NoSysfs;
-
-impl Sysfs for NoSysfs {
-    fn attribute(&self, _device: &str, _name: &str) -> Option<String> {
-        None
-    }
 }
 
 /// See the module's documentation.

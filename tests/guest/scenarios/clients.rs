@@ -194,7 +194,8 @@ fn usage(role: Role) -> Outcome {
     ensure(one_line && said.code == 0, format_args!("-v says '{}'", said.out))
 }
 
-/// What starting, asking and stopping cost. Times are measured, not judged: the processor is emulated.
+/// What starting, asking and stopping cost. Times are measured, not judged: the processor is
+/// emulated.
 pub const COST: Scenario = Scenario {
     name: "cost",
     about: "how long starts, answers and stops take, and that an idle daemon stays small",
