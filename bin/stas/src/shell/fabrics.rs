@@ -10,14 +10,20 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::time::Duration;
 
+use plinth::proc::{self, Limits};
 use rustix::fs::{CWD, FileType, Mode};
 
 use super::config::FABRICS;
 
 const NUMBER: &str = "/sys/class/misc/nvme-fabrics/dev";
 const MODULES: [&str; 2] = ["nvme-fabrics", "nvme-tcp"];
+/// What loading may take.
+const LOADING_MAX: Duration = Duration::from_secs(10);
+/// What modprobe may say: nothing that we read.
+const OUTPUT_MAX: usize = 4096;
 const MODPROBE: [&str; 4] =
     ["/usr/sbin/modprobe", "/sbin/modprobe", "/usr/bin/modprobe", "/bin/modprobe"];
 
@@ -41,13 +47,11 @@ pub fn ensure() -> Result<(), Missing> {
     if present() {
         return Ok(());
     }
-    for program in MODPROBE.iter().filter(|path| Path::new(path).exists()) {
+    if let Some(program) = MODPROBE.iter().find(|path| Path::new(path).exists()) {
         let mut command = Command::new(program);
         command.args(["-q", "-a"]).args(MODULES);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        if command.status().is_ok_and(|status| status.success()) {
-            break;
-        }
+        // How it ended shows in the device.
+        drop(proc::run(command, Limits { time: LOADING_MAX, output: OUTPUT_MAX }));
     }
     if present() { Ok(()) } else { Err(Missing) }
 }

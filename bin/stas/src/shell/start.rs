@@ -154,6 +154,9 @@ fn run<C: Core>(program: &Program<Args>, args: &Args) -> Result<u8, String> {
     })
     .map_err(|error| error.to_string())?;
     let result = serve::<C>(program.name, args);
+    if let (true, Err(text)) = (args.syslog, &result) {
+        log::error!("{text}"); // standard error may lead nowhere
+    }
     plinth::log::finish();
     result
 }
@@ -202,13 +205,7 @@ fn serve<C: Core>(name: &'static str, args: &Args) -> Result<u8, String> {
     daemon.manager.ready();
     let code = lp.run(&mut daemon).map_err(|error| format!("the event loop failed: {error}"))?;
     drop(lock);
-    match daemon.failure.take() {
-        Some(text) => {
-            log::error!("{text}");
-            Err(text)
-        }
-        None => Ok(code),
-    }
+    daemon.failure.take().map_or(Ok(code), Err)
 }
 
 fn assemble<C: Core>(

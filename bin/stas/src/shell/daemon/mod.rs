@@ -167,23 +167,23 @@ impl<C: Core> Daemon<C> {
             self.inputs.push_back(Input::Wake);
         }
         for _ in 0..ROUNDS_MAX {
-            self.collect();
-            self.serve(lp)?;
-            let Some(first) = self.inputs.pop_front() else { break };
-            let mut next = Some(first);
-            while let Some(input) = next {
-                let mut actions = Vec::new();
-                self.core.step(lp.now(), input, &mut actions);
-                self.carry_out(lp, actions)?;
-                next = self.inputs.pop_front();
-            }
+            // What the parts finish at once shall be told in this turn: nothing else wakes the loop.
             self.kernel.settle(lp)?;
             self.prober.settle(lp);
             self.resolver.settle(lp)?;
+            self.collect();
+            self.serve(lp)?;
+            if self.inputs.is_empty() {
+                return Ok(());
+            }
+            while let Some(input) = self.inputs.pop_front() {
+                let mut actions = Vec::new();
+                self.core.step(lp.now(), input, &mut actions);
+                self.carry_out(lp, actions)?;
+            }
         }
-        // Both may have work of earlier turns.
-        self.kernel.settle(lp)?;
-        self.resolver.settle(lp)
+        self.inputs.push_back(Input::Wake); // not quiet yet: come back at once
+        Ok(())
     }
 
     fn arm(&mut self, lp: &mut Loop<Key>) {

@@ -24,6 +24,8 @@ use crate::core::port::OpId;
 
 /// Look-ups that run at the same time; the rest wait in order.
 pub const RUNNING_MAX: usize = 32;
+/// Look-ups that wait; beyond it one fails at once.
+pub const WAITING_MAX: usize = 8192;
 /// The longest answer without extensions (RFC 1035, 2.3.4), and then some.
 const PACKET_LEN_MAX: usize = 1500;
 const PORT: u16 = 53;
@@ -66,7 +68,11 @@ impl Resolver {
 
     /// Queues a look-up. Its result comes from [`Resolver::take_done`] later, exactly once.
     pub fn submit(&mut self, op: OpId, host: String) {
-        self.waiting.push_back((op, host));
+        if self.waiting.len() < WAITING_MAX {
+            self.waiting.push_back((op, host));
+        } else {
+            self.done.push((op, Err("too many names at once".to_owned())));
+        }
     }
 
     /// The results since the last call.
