@@ -12,8 +12,10 @@ use rustix::event::{Timespec, poll};
 
 use super::{Outcome, Trouble};
 
-/// Between two looks.
+/// Between the first looks, and the part of the time spent so far that a later pause takes: whoever
+/// watches for long must not take the processor from those that are watched.
 const STEP: Duration = Duration::from_millis(20);
+const STEP_PART: u32 = 20;
 
 /// Lets `span` pass.
 pub fn pause(span: Duration) {
@@ -48,7 +50,7 @@ pub fn until_found<T>(
                 let seconds = limit.as_secs_f64();
                 return Err(Trouble::new(format!("not within {seconds:.1} s: {what}")));
             }
-            None => pause(STEP),
+            None => pause(STEP.max(spent / STEP_PART)),
         }
     }
 }
