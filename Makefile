@@ -21,8 +21,9 @@ setup: ## install what building and testing needs (Debian packages; asks for roo
 all: ## build every program, optimised
 	$(CARGO) build --release --locked -p stas
 
-demo: setup ## show the programs at work against a real kernel in a guest; ends with `demo: ok`
-	@tests/demo.sh
+demo: ## show the programs at work against a real kernel in a guest; ends with `demo: ok`
+	@tests/setup.sh demo
+	@$(CARGO) run --locked -p guest -- demo
 
 check: ## format, lints, tests without root and without guest
 	@tests/ci.sh check

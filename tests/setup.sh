@@ -6,6 +6,7 @@
 #   tests/setup.sh             all of the following; an ordinary user gets no reference
 #   tests/setup.sh system      only the system packages (root, Debian or Ubuntu)
 #   tests/setup.sh guest       only the kernels and programs for the guest (any user)
+#   tests/setup.sh demo        what `make demo` needs: system packages (root if some are missing), one kernel
 #   tests/setup.sh reference   the disk image with the reference nvme-stas (root, about a minute)
 #
 # Nothing for the guest is installed: packages are downloaded with apt and unpacked under $PLINTH_CACHE,
@@ -89,6 +90,10 @@ private_lists() {
   local main security keyring=/usr/share/keyrings/debian-archive-keyring.gpg
   [ ! -e "$cache/apt/fresh" ] || return 0
   main=$(mirror main)
+  if [ -z "$main" ] && [ "$(id -u)" -eq 0 ]; then
+    apt-get update -qq # a fresh machine knows its mirrors only after this
+    main=$(mirror main)
+  fi
   security=$(mirror security)
   [ -n "$main" ] || die "apt knows no Debian mirror here (run apt-get update, or use a Debian machine)"
   mkdir -p "$cache/apt/state" "$cache/apt/lists/partial" "$cache/apt/cache" "$cache/apt/archives/partial"
@@ -139,11 +144,17 @@ programs() {
   printf '%s\n' "${guest_programs[*]}" >"$into/ready"
 }
 
+# guest VERSION...: these kernels, and the programs.
 guest() {
-  [ "$(uname -m)" = x86_64 ] || die "the guest tests are for x86-64"
+  local version
+  [ "$(uname -m)" = x86_64 ] || die "the guest is for x86-64"
   mkdir -p "$cache"
-  kernel 6.1 'linux-image-6\.1\.[0-9]+-[0-9]+-cloud-amd64'
-  kernel 6.12 'linux-image-6\.12\.[0-9]+\+deb12-cloud-amd64'
+  for version; do
+    case $version in
+      6.1) kernel 6.1 'linux-image-6\.1\.[0-9]+-[0-9]+-cloud-amd64' ;;
+      6.12) kernel 6.12 'linux-image-6\.12\.[0-9]+\+deb12-cloud-amd64' ;;
+    esac
+  done
   programs
   rm -f "$cache/apt/fresh" # the next fetch reads new lists
 }
@@ -171,7 +182,7 @@ reference() {
 case ${1:-all} in
   all)
     system
-    guest
+    guest 6.1 6.12
     if [ "$(id -u)" -eq 0 ]; then
       reference
     elif [ ! -e "$cache/reference.ext4" ]; then
@@ -179,7 +190,11 @@ case ${1:-all} in
     fi
     ;;
   system) system ;;
-  guest) guest ;;
+  guest) guest 6.1 6.12 ;;
+  demo)
+    system
+    guest 6.1
+    ;;
   reference) reference ;;
-  *) die "unknown step '$1': system, guest or reference" ;;
+  *) die "unknown step '$1': system, guest, demo or reference" ;;
 esac

@@ -41,6 +41,7 @@ macro_rules! scenarios {
 }
 
 scenarios! {
+    root_demo_6_1: "demo" on V6_1;
     root_connects_6_1: "connects" on V6_1;
     root_connects_6_12: "connects" on V6_12;
     root_fake_dc_6_1: "fake-dc" on V6_1;
@@ -75,6 +76,22 @@ scenarios! {
     root_mixed_finder_6_12: "mixed-finder" on V6_12;
     root_mixed_connector_6_12: "mixed-connector" on V6_12;
     root_upgrade_6_12: "upgrade" on V6_12;
+}
+
+#[test]
+fn root_the_demonstration_ends_with_the_table_and_ok() {
+    let shown = Command::new(env!("CARGO_BIN_EXE_guest"))
+        .args(["demo", "--kernel", "6.12"])
+        .output()
+        .expect("the demonstration starts");
+    let text = String::from_utf8_lossy(&shown.stdout);
+    let lines: Vec<&str> = text.lines().collect();
+    let (last, table) = lines.split_last().expect("it says something");
+    let rows: Vec<&&str> = table.iter().rev().take_while(|line| line.starts_with("nvme")).collect();
+    assert_eq!((*last, rows.len(), shown.status.code()), ("demo: ok", 4, Some(0)), "{text}");
+    assert!(table[table.len() - 5].starts_with("DEVICE"), "{text}");
+    assert!(rows.iter().any(|row| row.contains(":epsilon")), "{text}");
+    assert!(!rows.iter().any(|row| row.contains(":beta")), "{text}");
 }
 
 /// The children of a process, over all its threads.

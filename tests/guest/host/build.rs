@@ -5,6 +5,7 @@
 //! reaches neither build scripts nor derive crates. `GUEST_PROFILE=lab` builds the programs under
 //! test faster and bigger than they are shipped.
 
+use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -50,8 +51,10 @@ fn build(workspace: &Path, profile: &str, what: &[&str]) -> Result<PathBuf, Buil
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .current_dir(workspace)
-        .args(["build", "--quiet", "--locked", "--target", TARGET, "--profile", profile])
+        .args(["build", "--locked", "--target", TARGET, "--profile", profile])
         .args(what)
+        // Who watches sees how far it is; a log needs only what went wrong.
+        .args((!io::stderr().is_terminal()).then_some("--quiet"))
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
         .status();
     if !status.is_ok_and(|status| status.success()) {

@@ -6,18 +6,20 @@ use std::process::ExitCode;
 use std::time::Duration;
 use std::{env, fs};
 
-use super::image;
 use super::lab::Lab;
 use super::qemu::Machine;
 use super::run::{self, Options};
+use super::{demo, image};
 use crate::scenarios::{self, Kernel, Scenario};
 
 const USAGE: &str = "\
 usage: guest list
        guest run NAME... [--kernel 6.1|6.12] [--keep] [--quiet]
+       guest demo [--kernel 6.1|6.12] [--keep]
        guest shell [NAME] [--kernel 6.1|6.12]
 
 run     boots a guest for each NAME (\"all\" for every scenario) and each of its kernels
+demo    boots a guest for the scenario demo and tells in sentences what happens there
 shell   boots the guest of scenario NAME (default: connects) with a shell on this terminal;
         leave it with \"poweroff -f\", or with C-a x
 --keep  leaves image, console and report in the lab
@@ -69,6 +71,7 @@ pub fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Some(("run", names)) if !names.is_empty() => run_all(names, &arguments),
+        Some(("demo", [])) => demo::show(arguments.kernel.unwrap_or(Kernel::V6_1), arguments.keep),
         Some(("shell", names)) if names.len() < 2 => shell(names, &arguments),
         _ => return usage("which command?"),
     };

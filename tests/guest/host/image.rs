@@ -23,7 +23,7 @@ const MODULES: [&str; 5] = ["configfs", "nvmet", "nvmet-tcp", "nvme-fabrics", "n
 const DISK_MODULES: [&str; 4] =
     ["virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk"];
 /// Our daemons, clients and the administrator's tool, and where they go.
-const STAS: [(&str, &str); 5] = [
+pub const STAS: [(&str, &str); 5] = [
     ("stafd", "usr/sbin"),
     ("stacd", "usr/sbin"),
     ("stafctl", "usr/bin"),

@@ -8,6 +8,7 @@
 pub mod build;
 pub mod cli;
 pub mod cpio;
+pub mod demo;
 pub mod elf;
 pub mod image;
 pub mod lab;

@@ -38,13 +38,22 @@ pub struct Failed {
     pub scenario: &'static str,
     /// The kernel it ran on.
     pub kernel: Kernel,
-    /// Findings, report and console, for a person to read.
-    pub story: String,
+    /// How it ended.
+    pub ending: Ending,
+    /// Everything that the guest reported, findings included.
+    pub report: String,
+    /// The last lines that the kernel printed.
+    pub console: String,
 }
 
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "scenario {} failed on kernel {}\n{}", self.scenario, self.kernel, self.story)
+        let Self { scenario, kernel, ending, report, console } = self;
+        write!(
+            f,
+            "scenario {scenario} failed on kernel {kernel}\nending: {ending:?}\n--- report\n{report}\
+             --- console, last lines\n{console}\n"
+        )
     }
 }
 
@@ -59,6 +68,23 @@ pub fn run(
     kernel: Kernel,
     options: Options,
 ) -> Result<Vec<(String, String)>, Box<dyn Error>> {
+    run_heard(scenario, kernel, options.keep, &mut |line| {
+        if options.talk {
+            println!("{line}");
+        }
+    })
+}
+
+/// The same; `hear` gets each line of the report as it comes, `keep` is that of [`Options`].
+///
+/// # Errors
+/// As [`run`].
+pub fn run_heard(
+    scenario: &'static Scenario,
+    kernel: Kernel,
+    keep: bool,
+    hear: &mut dyn FnMut(&Line),
+) -> Result<Vec<(String, String)>, Box<dyn Error>> {
     let lab = Lab::find();
     let folder = lab.folder(&format!("{}-{kernel}", scenario.name))?;
     let packed = folder.join("image");
@@ -72,17 +98,23 @@ pub fn run(
         console: &folder.join("console"),
         limit: BOOT_ALLOWANCE + Duration::from_secs(scenario.seconds),
     };
-    let mut judged = once(&machine, options, &folder)?;
-    if let Judgement::Crashed(_) = judged {
-        judged = once(&machine, options, &folder)?;
+    let mut judged = once(&machine, hear, &folder)?;
+    if let Judgement::Crashed = judged.0 {
+        judged = once(&machine, hear, &folder)?;
     }
-    let result = match judged {
+    let (judgement, report) = judged;
+    let result = match judgement {
         Judgement::Passed(values) => Ok(values),
-        Judgement::Failed(story) | Judgement::Crashed(story) => {
-            Err(Failed { scenario: scenario.name, kernel, story }.into())
+        Judgement::Failed | Judgement::Crashed => Err(Failed {
+            scenario: scenario.name,
+            kernel,
+            ending: report.ending,
+            report: text_of(&report),
+            console: tail(&report.console),
         }
+        .into()),
     };
-    if !options.keep {
+    if !keep {
         fs::remove_dir_all(&folder)?;
     }
     result
@@ -90,30 +122,33 @@ pub fn run(
 
 enum Judgement {
     Passed(Vec<(String, String)>),
-    Failed(String),
-    Crashed(String),
+    Failed,
+    Crashed,
 }
 
 fn once(
     machine: &Machine<'_>,
-    options: Options,
+    hear: &mut dyn FnMut(&Line),
     folder: &Path,
-) -> Result<Judgement, Box<dyn Error>> {
-    let mut hear = |line: &Line| {
-        if options.talk {
-            println!("{line}");
-        }
-    };
-    let report = machine.run(&mut hear)?;
-    let text: String = report.lines.iter().fold(String::new(), |mut text, line| {
-        let _ = writeln!(text, "{line}");
-        text
-    });
-    fs::write(folder.join("report"), &text)?;
-    Ok(judge(&report, &text))
+) -> Result<(Judgement, Report), Box<dyn Error>> {
+    let report = machine.run(hear)?;
+    fs::write(folder.join("report"), text_of(&report))?;
+    Ok((judge(&report), report))
 }
 
-fn judge(report: &Report, text: &str) -> Judgement {
+fn text_of(report: &Report) -> String {
+    report.lines.iter().fold(String::new(), |mut text, line| {
+        let _ = writeln!(text, "{line}");
+        text
+    })
+}
+
+fn tail(console: &str) -> String {
+    let lines: Vec<&str> = console.lines().collect();
+    lines[lines.len().saturating_sub(CONSOLE_LINES)..].join("\n")
+}
+
+fn judge(report: &Report) -> Judgement {
     let findings = report.lines.iter().filter(|line| matches!(line, Line::Fail(_))).count();
     let crashed =
         ["Kernel panic", "Oops:", "BUG: "].iter().any(|sign| report.console.contains(sign));
@@ -124,14 +159,10 @@ fn judge(report: &Report, text: &str) -> Judgement {
         });
         return Judgement::Passed(values.collect());
     }
-    let console: Vec<&str> = report.console.lines().collect();
-    let tail = console[console.len().saturating_sub(CONSOLE_LINES)..].join("\n");
-    let story =
-        format!("ending: {:?}\n--- report\n{text}--- console, last lines\n{tail}\n", report.ending);
     if crashed && !matches!(report.ending, Ending::Said(_)) {
-        Judgement::Crashed(story)
+        Judgement::Crashed
     } else {
-        Judgement::Failed(story)
+        Judgement::Failed
     }
 }
 
@@ -143,10 +174,10 @@ mod tests {
 
     fn judged(lines: &[Line], console: &str, ending: Ending) -> &'static str {
         let report = Report { lines: lines.to_vec(), console: console.to_owned(), ending };
-        match judge(&report, "") {
+        match judge(&report) {
             Judgement::Passed(_) => "passed",
-            Judgement::Failed(_) => "failed",
-            Judgement::Crashed(_) => "crashed",
+            Judgement::Failed => "failed",
+            Judgement::Crashed => "crashed",
         }
     }
 

@@ -50,6 +50,13 @@ pub fn fail(what: impl Into<String>) {
     line(&Line::Fail(what.into()));
 }
 
+/// Talk of several lines.
+pub fn text(text: &str) {
+    for text in text.lines() {
+        line(&Line::Talk(text.to_owned()));
+    }
+}
+
 /// Talk of several lines under a heading, for whoever reads a failure.
 pub fn show(heading: &str, text: &str) {
     line(&Line::Talk(format!("--- {heading}")));

@@ -8,6 +8,7 @@ pub mod bare;
 pub mod buses;
 pub mod clients;
 pub mod connects;
+pub mod demo;
 pub mod fake;
 pub mod follow;
 pub mod hostile;
@@ -105,6 +106,7 @@ pub struct Scenario {
 
 /// Every scenario.
 pub const ALL: &[Scenario] = &[
+    demo::DEMO,
     connects::CONNECTS,
     fake::FAKE_DC,
     bare::BARE_START,
