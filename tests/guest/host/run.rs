@@ -51,8 +51,8 @@ impl fmt::Display for Failed {
         let Self { scenario, kernel, ending, report, console } = self;
         write!(
             f,
-            "scenario {scenario} failed on kernel {kernel}\nending: {ending:?}\n--- report\n{report}\
-             --- console, last lines\n{console}\n"
+            "scenario {scenario} failed on kernel {kernel}\nending: {ending:?}\n\
+             --- report\n{report}--- console, last lines\n{console}\n"
         )
     }
 }

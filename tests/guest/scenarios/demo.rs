@@ -244,7 +244,8 @@ impl Story {
             ensure_eq(&format!("the digest of the target's {}", backing.display()), &held, &sum)?;
             let [sum12, back12, held12] = [&sum, &back, &held].map(|sum| &sum[..12]);
             say::step(format!(
-                "{} ({}): 1 MiB written, sha-256 {sum12}; read back {back12}; target's file {held12}",
+                "{} ({}): 1 MiB written, sha-256 {sum12}; read back {back12}; \
+                 target's file {held12}",
                 disk.display(),
                 short(nqn)
             ));

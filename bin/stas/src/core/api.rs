@@ -322,7 +322,11 @@ impl Finder {
             Request::GetAllLogPages { detailed } => self.all_log_pages(now, *detailed, sysfs),
             Request::ProcessInfo => {
                 let mut map = process_info(now, &self.base, &self.fleet);
-                let avahi = json!({"avahi wake up timer": "60.0s [off]", "service types": [], "services": {}});
+                let avahi = json!({
+                    "avahi wake up timer": "60.0s [off]",
+                    "service types": [],
+                    "services": {},
+                });
                 map.insert("avahi".to_owned(), avahi);
                 Reply::Json(Value::Object(map).to_string())
             }

@@ -231,8 +231,9 @@ impl<R: Role> Fleet<R> {
         let finished: Vec<Tid> = self
             .disposals
             .iter()
-            .filter(|(_, d)| {
-                matches!(&d.stage, Stage::Busy { device, .. } | Stage::Delayed { device, .. } if gone(device))
+            .filter(|(_, d)| match &d.stage {
+                Stage::Busy { device, .. } | Stage::Delayed { device, .. } => gone(device),
+                _ => false,
             })
             .map(|(tid, _)| tid.clone())
             .collect();

@@ -167,7 +167,8 @@ impl<C: Core> Daemon<C> {
             self.inputs.push_back(Input::Wake);
         }
         for _ in 0..ROUNDS_MAX {
-            // What the parts finish at once shall be told in this turn: nothing else wakes the loop.
+            // What the parts finish at once shall be told in this turn: nothing else wakes the
+            // loop.
             self.kernel.settle(lp)?;
             self.prober.settle(lp);
             self.resolver.settle(lp)?;
