@@ -22,7 +22,7 @@ use super::logpage::Entry;
 use super::port::Action;
 use super::report;
 use super::settings::Parameters;
-use super::tid::{Fields, Tid};
+use super::tid::Fields;
 use super::{cid, python};
 
 /// What a client may ask.
@@ -256,7 +256,7 @@ fn common<R: Describe>(
 ) -> Reply {
     match request {
         Request::ControllerInfo(fields) => {
-            let found = fleet.get(&tid_of(base, fields));
+            let found = fleet.get(&base.tid(fields));
             let dict = found.map(|controller| info(controller, now, base)).unwrap_or_default();
             Reply::Json(json!(dict).to_string())
         }
@@ -277,11 +277,6 @@ fn common<R: Describe>(
         }
         Request::GetLogPages(_) | Request::GetAllLogPages { .. } => Reply::Unsupported,
     }
-}
-
-/// The identity that seven strings of a client mean.
-fn tid_of(base: &Base, fields: &Fields) -> Tid {
-    base.tid(fields)
 }
 
 impl Connector {
@@ -314,7 +309,7 @@ impl Finder {
     ) -> Reply {
         match request {
             Request::GetLogPages(fields) => {
-                let tid = tid_of(&self.base, fields);
+                let tid = self.base.tid(fields);
                 let found = self.fleet.get(&tid).and_then(|_| self.knower(&tid));
                 let entries = found.map_or(&[][..], |role| &role.page.entries);
                 Reply::Dicts(entries.iter().map(Entry::dictionary).collect())

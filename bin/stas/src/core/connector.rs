@@ -105,8 +105,15 @@ impl Connector {
             return;
         }
         let mut env = Env { now, config: &self.base.config, out };
+        if let Some(input) = self.fleet.take(&mut env, input) {
+            self.other(now, input, out);
+        }
+        self.turn(now, out);
+    }
+
+    /// Takes an input that is not the fleet's.
+    fn other(&mut self, now: Time, input: Input, out: &mut Vec<Action>) {
         match input {
-            Input::Wake | Input::Announced(_) | Input::AdminDone { .. } => {}
             Input::Reload(config) => self.reload(now, *config, out),
             Input::Stop => self.stop(now, out),
             Input::Device(event) => self.device(now, &event),
@@ -114,18 +121,14 @@ impl Connector {
                 self.fleet.events_lost();
                 self.note_addition(now);
             }
-            Input::NetworkChanged => self.fleet.stale(),
             Input::Scanned(scan) => {
-                self.fleet.scanned(&mut env, *scan);
+                self.fleet.scanned(&mut Env { now, config: &self.base.config, out }, *scan);
                 self.after_scan(now, out);
             }
-            Input::ProbeDone { op, result } => self.fleet.probe_done(&mut env, op, result),
-            Input::ConnectDone { op, result } => self.fleet.connect_done(&mut env, op, result),
-            Input::DeleteDone { op, result } => self.fleet.delete_done(&mut env, op, result),
             Input::Resolved { op, result } => self.base.resolved(now, op, result, out),
             Input::Stafd(event) => self.stafd(now, event, out),
+            _ => {} // the fleet's, or stafd's
         }
-        self.turn(now, out);
     }
 
     /// When [`Input::Wake`] is due.

@@ -102,8 +102,15 @@ impl Finder {
             return;
         }
         let mut env = Env { now, config: &self.base.config, out };
+        if let Some(input) = self.fleet.take(&mut env, input) {
+            self.other(now, input, out);
+        }
+        self.turn(now, out);
+    }
+
+    /// Takes an input that is not the fleet's.
+    fn other(&mut self, now: Time, input: Input, out: &mut Vec<Action>) {
         match input {
-            Input::Wake | Input::Stafd(_) => {}
             Input::Reload(config) => self.reload(now, *config, out),
             Input::Stop => self.stop(now, out),
             Input::Device(event) => self.device(now, event, out),
@@ -112,21 +119,17 @@ impl Finder {
                 self.early.clear();
                 self.resync = true;
             }
-            Input::NetworkChanged => self.fleet.stale(),
             Input::Scanned(scan) => {
-                self.fleet.scanned(&mut env, *scan);
+                self.fleet.scanned(&mut Env { now, config: &self.base.config, out }, *scan);
                 self.after_scan(now, out);
             }
-            Input::ProbeDone { op, result } => self.fleet.probe_done(&mut env, op, result),
-            Input::ConnectDone { op, result } => self.fleet.connect_done(&mut env, op, result),
-            Input::DeleteDone { op, result } => self.fleet.delete_done(&mut env, op, result),
             Input::AdminDone { op, result } => {
                 self.admin_done(now, op, result.as_deref().map_err(|error| *error), out);
             }
             Input::Resolved { op, result } => self.base.resolved(now, op, result, out),
             Input::Announced(fields) => self.announced(now, fields, out),
+            _ => {} // the fleet's, or stacd's
         }
-        self.turn(now, out);
     }
 
     /// When [`Input::Wake`] is due.

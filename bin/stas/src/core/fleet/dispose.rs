@@ -233,7 +233,7 @@ impl<R: Role> Fleet<R> {
             .iter()
             .filter(|(_, d)| match &d.stage {
                 Stage::Busy { device, .. } | Stage::Delayed { device, .. } => gone(device),
-                _ => false,
+                Stage::Connecting(_) | Stage::Deleting { .. } => false,
             })
             .map(|(tid, _)| tid.clone())
             .collect();

@@ -25,7 +25,7 @@ use plinth::time::Time;
 
 use self::dispose::Disposal;
 use super::controller::{Controller, State};
-use super::port::{Action, Configuration, DeviceId, OpId, Record, Scan};
+use super::port::{Action, Configuration, DeviceId, Input, OpId, Record, Scan};
 use super::portal::Portals;
 use super::settings::{Parameters, Settings};
 use super::tid::Tid;
@@ -215,6 +215,18 @@ impl<R: Role> Fleet<R> {
         let op = OpId(self.next_op);
         self.next_op += 1;
         op
+    }
+
+    /// Takes an input that concerns the fleet alone; hands any other back.
+    pub fn take(&mut self, env: &mut Env<'_>, input: Input) -> Option<Input> {
+        match input {
+            Input::NetworkChanged => self.stale(),
+            Input::ProbeDone { op, result } => self.probe_done(env, op, result),
+            Input::ConnectDone { op, result } => self.connect_done(env, op, result),
+            Input::DeleteDone { op, result } => self.delete_done(env, op, result),
+            other => return Some(other),
+        }
+        None
     }
 
     /// What happened since this was last called.
