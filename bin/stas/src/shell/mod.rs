@@ -4,6 +4,7 @@
 //! Decides nothing: readiness becomes an input of a core, and a core's actions become calls.
 
 pub mod ask;
+pub mod autoconnect;
 pub mod bus;
 pub mod config;
 pub mod control;

@@ -23,6 +23,7 @@ use plinth::rand::{Rng, seed_from_os};
 use plinth::sys::signal::{Signal, Signals};
 use plinth::time::{Time, Wall};
 
+use super::autoconnect::Mask;
 use super::bus::Front;
 use super::config::{Loaded, Source, support};
 use super::control::Server;
@@ -202,8 +203,15 @@ fn serve<C: Core>(name: &'static str, args: &Args) -> Result<u8, String> {
     let (mut lp, mut daemon) =
         assemble::<C>(name, args, state, source, configuration, restored.as_deref())
             .map_err(|error| format!("cannot start: {error}"))?;
+    let mask = match C::ROLE {
+        Role::Finder => Mask::put(&daemon.source.root)
+            .inspect_err(|error| log::warn!("Cannot keep nvme-cli from connecting: {error}"))
+            .unwrap_or_default(),
+        Role::Connector => None,
+    };
     daemon.manager.ready();
     let code = lp.run(&mut daemon).map_err(|error| format!("the event loop failed: {error}"))?;
+    drop(mask);
     drop(lock);
     daemon.failure.take().map_or(Ok(code), Err)
 }
