@@ -58,6 +58,11 @@ scenarios! {
     root_taken_away_6_12: "taken-away" on V6_12;
     root_hostile_log_6_1: "hostile-log" on V6_1;
     root_hostile_log_6_12: "hostile-log" on V6_12;
+    root_not_connected_6_12: "not-connected" on V6_12;
+    root_reported_twice_6_12: "reported-twice" on V6_12;
+    root_event_storm_6_12: "event-storm" on V6_12;
+    root_dead_targets_6_12: "dead-targets" on V6_12;
+    root_audit_waits_6_12: "audit-waits" on V6_12;
     root_reference_6_12: "reference" on V6_12;
     root_no_state_6_12: "no-state" on V6_12;
     root_bus_lost_6_12: "bus-lost" on V6_12;

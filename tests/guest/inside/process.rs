@@ -137,6 +137,26 @@ impl Process {
         Ok(voluntary + self.status_field("nonvoluntary_ctxt_switches:")?)
     }
 
+    /// Processor time spent so far by it and by the children it has now, to 10 ms.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn processor_time(&self) -> Outcome<Duration> {
+        let own = self.pid();
+        let children = fs::read_to_string(format!("/proc/{own}/task/{own}/children"))?;
+        let numbers = children.split_whitespace().map(str::to_owned).chain([own.to_string()]);
+        let mut ticks = 0;
+        for number in numbers {
+            let text = fs::read_to_string(format!("/proc/{number}/stat")).named(&number)?;
+            // The name, which may hold anything, ends at the last parenthesis.
+            let fields = text.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+            for field in fields.skip(11).take(2) {
+                ticks += field.parse::<u64>()?;
+            }
+        }
+        Ok(Duration::from_millis(ticks * 10))
+    }
+
     fn status_field(&self, key: &str) -> Outcome<u64> {
         let path = format!("/proc/{}/status", self.pid());
         let text = fs::read_to_string(&path).named(&path)?;

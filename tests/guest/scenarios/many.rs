@@ -73,6 +73,9 @@ fn many(_: &Guest) -> Outcome {
         wait::until(&format!("{part} controllers are live"), LIMIT, || live() >= part)?;
         let spent = begin.until(Time::monotonic()).as_millis();
         say::value(&format!("connected_{part}_ms"), &spent);
+        let (finder, connector) = (&world.finder, &world.connector);
+        say::value("stafd_processor_ms", &finder.processor_time()?.as_millis());
+        say::value("stacd_processor_ms", &connector.processor_time()?.as_millis());
     }
     let made = world.recorder.made_and_removed();
     ensure_eq("controllers made and removed", &made, &(PATHS + 2, 0))?;

@@ -6,6 +6,7 @@
 
 pub mod bare;
 pub mod buses;
+pub mod central;
 pub mod clients;
 pub mod connects;
 pub mod demo;
@@ -16,6 +17,7 @@ pub mod many;
 pub mod mixed;
 pub mod names;
 pub mod scopes;
+pub mod storms;
 mod world;
 
 use std::fmt;
@@ -128,6 +130,11 @@ pub const ALL: &[Scenario] = &[
     scopes::SCOPE_OWN,
     scopes::SCOPE_ALL,
     scopes::SCOPE_NONE,
+    scopes::AUDIT_WAITS,
+    central::NOT_CONNECTED,
+    central::REPORTED_TWICE,
+    storms::EVENT_STORM,
+    storms::DEAD_TARGETS,
     many::MANY,
     mixed::REFERENCE,
     mixed::MIXED_FINDER,

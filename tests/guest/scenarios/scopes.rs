@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::world::{self, LIMIT, NQNS, PORT, World};
 use super::{Guest, Kernel, Needs, Scenario};
+use crate::fakedc::{Entry, Fake, Persona};
 use crate::inside::stas::{self, Role};
+use crate::inside::uevents::Recorder;
 use crate::inside::{Outcome, controllers, ensure, ensure_eq, say, wait};
 
 const NEEDS: Needs = Needs { stas: true, bus: true, ..Needs::BARE };
@@ -129,4 +131,40 @@ fn scope_none(_: &Guest) -> Outcome {
     wait::throughout("both stay connected", CALM, || controllers::live_nqns().len() == 2)?;
     ensure(world.recorder.made_and_removed().1 == 0, "a controller was removed")?;
     world.stop()
+}
+
+/// No audit before stafd has spoken.
+pub const AUDIT_WAITS: Scenario = Scenario {
+    name: "audit-waits",
+    about: "stacd starts long before stafd: nothing is disconnected until stafd has answered",
+    needs: NEEDS,
+    kernels: &[Kernel::V6_12],
+    seconds: 120,
+    run: audit_waits,
+};
+
+fn audit_waits(_: &Guest) -> Outcome {
+    let scope = "all-connections-matching-disconnect-trtypes";
+    world::target(3)?;
+    controllers::connect_tcp(NQNS[0], PORT)?;
+    controllers::connect_tcp(NQNS[1], PORT)?;
+    let fake = Fake::start(
+        "127.0.0.1:9000",
+        Persona::default(),
+        vec![Entry::storage(NQNS[0], "127.0.0.1", PORT)],
+    )?;
+    stas::configure(Role::Finder, &world::finder(&[9000]))?;
+    want(scope, &[])?;
+    let recorder = Recorder::start()?;
+    let mut connector = stas::start(Role::Connector)?;
+    wait::throughout("nothing is disconnected", Duration::from_secs(15), || {
+        controllers::live_nqns().len() == 2
+    })?;
+    let mut finder = stas::start(Role::Finder)?;
+    controllers::await_storage(&NQNS[..1], LIMIT)?;
+    ensure(!fake.seen().hosts.is_empty(), "stafd has not asked")?;
+    let storage = recorder.count(|e| e.action == "add" && e.property("NVME_TRSVCID") == "8009");
+    ensure_eq("storage controllers made", &storage, &0)?;
+    connector.stop(world::STOP)?;
+    finder.stop(world::STOP).map(drop)
 }
