@@ -242,9 +242,8 @@ impl Finder {
                 }
             }
             DeviceEvent::Rediscover { name } => {
-                if let Some(tid) = self.fleet.owner_of(&name).map(|c| c.tid.clone())
-                    && let Some(controller) = self.fleet.get_mut(&tid)
-                {
+                let tid = self.fleet.owner_of(&name).map(|c| c.tid.clone());
+                if let Some(controller) = tid.and_then(|tid| self.fleet.get_mut(&tid)) {
                     controller.role.first_event_due = false;
                 }
                 self.fleet.device_live(&name);

@@ -155,9 +155,8 @@ impl<R: Role> Fleet<R> {
     /// Makes `tid` the owner of `device`; whoever owned it before is served by it from now on.
     pub(super) fn bind(&mut self, env: &mut Env<'_>, tid: &Tid, device: DeviceId, live: bool) {
         let owns = |c: &&Controller<R>| c.owned() == Some(&device) && c.tid != *tid;
-        if let Some(before) = self.controllers.values().find(owns).map(|c| c.tid.clone())
-            && let Some(mut before) = self.controllers.remove(&before)
-        {
+        let before = self.controllers.values().find(owns).map(|c| c.tid.clone());
+        if let Some(mut before) = before.and_then(|tid| self.controllers.remove(&tid)) {
             if let Some(controller) = self.controllers.get_mut(tid) {
                 controller.role.inherit(&mut before.role);
             }

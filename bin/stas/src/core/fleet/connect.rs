@@ -104,9 +104,10 @@ impl<R: Role> Fleet<R> {
             .filter(|(other, _)| more_specific(other, tid))
             .find(|(_, c)| !matches!(c.state, State::Waiting | State::GaveUp | State::Alias(_)));
         let Some((_, sibling)) = sibling else { return false };
-        if sibling.owned().is_some()
-            && let Some(controller) = self.controllers.get_mut(tid)
-        {
+        if sibling.owned().is_none() {
+            return true;
+        }
+        if let Some(controller) = self.controllers.get_mut(tid) {
             controller.state = State::Scheduled; // it is there now: be adopted by it
         }
         true
