@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The daemons as they run: start, readiness, clients, reload, state, stop.
 //!
-//! Each test has a file system of its own, laid over the host's in a mount namespace: `/etc`, `/run`
-//! and a `/dev` in which a plain file stands for the kernel's device. It tells what a kernel
+//! Each test has a file system of its own, laid over the host's in a mount namespace: `/etc`,
+//! `/run` and a `/dev` in which a plain file stands for the kernel's device. It tells what a kernel
 //! understands, and answers no connect. There is no message bus. All of this takes root; the
 //! kernel's own part is proven in guests.
 
@@ -61,20 +61,20 @@ impl Host {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let at = std::env::temp_dir().join(format!("stas-r-{}-{number}", std::process::id()));
         for directory in ["dev", "etc/nvme", "etc/stas", "run"] {
-            fs::create_dir_all(at.join(directory)).unwrap();
+            fs::create_dir_all(at.join(directory)).expect("done");
         }
         let id = "11111111-2222-3333-4444-555555555555";
-        fs::write(at.join("dev/nvme-fabrics"), OPTIONS).unwrap();
+        fs::write(at.join("dev/nvme-fabrics"), OPTIONS).expect("done");
         let nqn = format!("nqn.2014-08.org.nvmexpress:uuid:{id}\n");
-        fs::write(at.join("etc/nvme/hostnqn"), nqn).unwrap();
-        fs::write(at.join("etc/nvme/hostid"), format!("{id}\n")).unwrap();
-        let ear = UnixDatagram::bind(at.join("notify")).unwrap();
-        ear.set_read_timeout(Some(LIMIT)).unwrap();
+        fs::write(at.join("etc/nvme/hostnqn"), nqn).expect("done");
+        fs::write(at.join("etc/nvme/hostid"), format!("{id}\n")).expect("done");
+        let ear = UnixDatagram::bind(at.join("notify")).expect("done");
+        ear.set_read_timeout(Some(LIMIT)).expect("done");
         Self { at, ear }
     }
 
     fn configure(&self, (name, _): (&str, &str), text: &str) {
-        fs::write(self.at.join(format!("etc/stas/{name}.conf")), text).unwrap();
+        fs::write(self.at.join(format!("etc/stas/{name}.conf")), text).expect("done");
     }
 
     fn command(&self, (_, program): (&str, &str), arguments: &[&str]) -> Command {
@@ -94,9 +94,9 @@ impl Host {
         let child = self
             .command(which, arguments)
             .stdout(Stdio::null())
-            .stderr(File::create(&log).unwrap())
+            .stderr(File::create(&log).expect("done"))
             .spawn()
-            .unwrap();
+            .expect("done");
         let daemon = Daemon { child, log, at: self.at.join(format!("run/{}", which.0)) };
         self.await_notice(&daemon, |text| text == "READY=1");
         daemon
@@ -131,7 +131,7 @@ struct Daemon {
 
 impl Daemon {
     fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap()
+        fs::read_to_string(&self.log).expect("done")
     }
 
     fn pid(&self) -> Pid {
@@ -139,12 +139,12 @@ impl Daemon {
     }
 
     fn signal(&self, signal: Signal) {
-        rustix::process::kill_process(self.pid(), signal).unwrap();
+        rustix::process::kill_process(self.pid(), signal).expect("done");
     }
 
     fn connect(&self) -> BufReader<UnixStream> {
-        let stream = UnixStream::connect(self.at.join("ctl.sock")).unwrap();
-        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        let stream = UnixStream::connect(self.at.join("ctl.sock")).expect("done");
+        stream.set_read_timeout(Some(LIMIT)).expect("done");
         BufReader::new(stream)
     }
 
@@ -157,18 +157,18 @@ impl Daemon {
     }
 
     fn tron(&self) -> bool {
-        self.ask(&json!({"method": "get_tron"})).as_bool().unwrap()
+        self.ask(&json!({"method": "get_tron"})).as_bool().expect("done")
     }
 
     /// Sends `signal` and waits for the end, which must come in time.
     fn end(&mut self, signal: Signal) -> (ExitStatus, Duration) {
-        let pidfd = rustix::process::pidfd_open(self.pid(), PidfdFlags::empty()).unwrap();
+        let pidfd = rustix::process::pidfd_open(self.pid(), PidfdFlags::empty()).expect("done");
         let before = Time::monotonic();
         self.signal(signal);
         let limit = Timespec { tv_sec: 20, tv_nsec: 0 };
         let ended = rustix::event::poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&limit));
         assert_eq!(ended, Ok(1), "it goes on; its log: {}", self.log());
-        (self.child.wait().unwrap(), before.until(Time::monotonic()))
+        (self.child.wait().expect("done"), before.until(Time::monotonic()))
     }
 }
 
@@ -181,18 +181,18 @@ impl Drop for Daemon {
 }
 
 fn say(stream: &mut BufReader<UnixStream>, message: &Value) {
-    stream.get_mut().write_all(format!("{message}\n").as_bytes()).unwrap();
+    stream.get_mut().write_all(format!("{message}\n").as_bytes()).expect("done");
 }
 
 fn hear(stream: &mut BufReader<UnixStream>) -> Value {
     let mut line = String::new();
-    stream.read_line(&mut line).unwrap();
-    serde_json::from_str(&line).unwrap()
+    stream.read_line(&mut line).expect("done");
+    serde_json::from_str(&line).expect("done")
 }
 
 /// A loopback port that nobody listens on.
 fn closed_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("done").local_addr().expect("done").port()
 }
 
 #[test]
@@ -265,7 +265,7 @@ fn root_a_second_daemon_ends_at_once() {
     }
     let host = Host::new();
     let mut stafd = host.start(STAFD, &[]);
-    let second = host.command(STAFD, &[]).output().unwrap();
+    let second = host.command(STAFD, &[]).output().expect("done");
     assert_eq!(second.status.code(), Some(1));
     assert_eq!(String::from_utf8_lossy(&second.stderr), "stafd: it is running already\n");
     assert_eq!(stafd.ask(&json!({"method": "get_log_level"})), json!("INFO"));
@@ -278,8 +278,8 @@ fn root_a_host_without_a_name_is_told_what_to_do() {
         return;
     }
     let host = Host::new();
-    fs::remove_file(host.at.join("etc/nvme/hostnqn")).unwrap();
-    let output = host.command(STAFD, &[]).output().unwrap();
+    fs::remove_file(host.at.join("etc/nvme/hostnqn")).expect("done");
+    let output = host.command(STAFD, &[]).output().expect("done");
     assert_eq!(output.status.code(), Some(1));
     let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
     let wanted = "stafd: Error reading mandatory Host NQN (see stasadm --help)";
@@ -299,9 +299,9 @@ fn root_what_a_daemon_wants_survives_its_restart() {
     host.await_notice(&stafd, |text| text.starts_with("STATUS=0 of 1 "));
     assert!(stafd.end(Signal::TERM).0.success());
     let file = stafd.at.join("last-known-config.json");
-    let mode = fs::metadata(&file).unwrap().permissions().mode();
+    let mode = fs::metadata(&file).expect("done").permissions().mode();
     assert_eq!(mode & 0o7777, 0o600);
-    assert!(fs::read_to_string(&file).unwrap().contains("\"version\""));
+    assert!(fs::read_to_string(&file).expect("done").contains("\"version\""));
     drop(stafd);
 
     let mut stafd = host.start(STAFD, &[]);
@@ -311,7 +311,7 @@ fn root_what_a_daemon_wants_survives_its_restart() {
     assert!(stafd.end(Signal::TERM).0.success());
     drop(stafd);
 
-    fs::write(&file, "\u{0}garbage").unwrap();
+    fs::write(&file, "\u{0}garbage").expect("done");
     let mut stafd = host.start(STAFD, &[]);
     host.await_notice(&stafd, |text| text.starts_with("STATUS=0 of 1 "));
     assert!(stafd.end(Signal::TERM).0.success());
@@ -326,14 +326,14 @@ fn root_stacd_follows_a_stafd_that_is_on_no_bus() {
     let mut stacd = host.start(STACD, &[]);
     // stafd comes later, as the real one does: the name appears with the socket behind it.
     let directory = host.at.join("run/stafd");
-    fs::create_dir(&directory).unwrap();
-    let stafd = UnixListener::bind(directory.join("unfinished")).unwrap();
-    fs::rename(directory.join("unfinished"), directory.join("ctl.sock")).unwrap();
+    fs::create_dir(&directory).expect("done");
+    let stafd = UnixListener::bind(directory.join("unfinished")).expect("done");
+    fs::rename(directory.join("unfinished"), directory.join("ctl.sock")).expect("done");
     let limit = Timespec { tv_sec: 20, tv_nsec: 0 };
     let come = rustix::event::poll(&mut [PollFd::new(&stafd, PollFlags::IN)], Some(&limit));
     assert_eq!(come, Ok(1), "stacd does not come; its log: {}", stacd.log());
-    let (stream, _) = stafd.accept().unwrap();
-    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    let (stream, _) = stafd.accept().expect("done");
+    stream.set_read_timeout(Some(LIMIT)).expect("done");
     let mut stream = BufReader::new(stream);
     let subscription = hear(&mut stream);
     assert_eq!(subscription["method"], json!("subscribe"));
@@ -357,5 +357,5 @@ fn root_stacd_follows_a_stafd_that_is_on_no_bus() {
     assert_eq!(list[0]["subsysnqn"], json!("nqn.2014-08.org.example:one"), "{list}");
     assert!(stacd.end(Signal::TERM).0.success());
     // stacd hung up with its end.
-    assert_eq!(stream.get_mut().read(&mut [0; 1]).unwrap(), 0);
+    assert_eq!(stream.get_mut().read(&mut [0; 1]).expect("done"), 0);
 }

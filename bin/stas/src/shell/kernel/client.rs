@@ -307,3 +307,87 @@ impl Client {
 const fn failed(errno: Errno) -> Outcome {
     Outcome::Failed(AdminError::Errno(errno.raw_os_error()))
 }
+
+#[cfg(test)]
+mod tests {
+    use plinth::event::Handler;
+
+    use super::*;
+    use crate::core::port::DeviceId;
+
+    /// A daemon whose helper cannot live: the test's own executable knows no such argument.
+    struct World {
+        client: Client,
+        done: Vec<(OpId, Outcome)>,
+        wanted: usize,
+        restarts: usize,
+    }
+
+    impl Handler for World {
+        type Key = Key;
+
+        fn ready(&mut self, lp: &mut Loop<Key>, key: Key) -> io::Result<Progress> {
+            match key {
+                Key::Helper => return self.client.ready(lp),
+                Key::HelperExit => self.client.exited(lp)?,
+                _ => {}
+            }
+            Ok(Progress::Drained)
+        }
+
+        fn timer(&mut self, lp: &mut Loop<Key>, key: Key) -> io::Result<()> {
+            match key {
+                Key::StopLimit => Err(io::ErrorKind::TimedOut.into()),
+                Key::HelperRestart => {
+                    self.restarts += 1;
+                    self.client.timer(lp, key)
+                }
+                _ => self.client.timer(lp, key),
+            }
+        }
+
+        fn settle(&mut self, lp: &mut Loop<Key>) -> io::Result<()> {
+            self.client.settle(lp)?;
+            self.done.extend(self.client.take_done());
+            if self.done.len() >= self.wanted && self.client.children.is_empty() {
+                lp.stop(0);
+            }
+            Ok(())
+        }
+    }
+
+    fn connect() -> Job {
+        Job::Connect { options: "nqn=x,transport=tcp".to_owned() }
+    }
+
+    #[test]
+    fn jobs_of_a_helper_that_dies_end_and_it_is_started_again() {
+        let mut client = Client::new("stafd");
+        for op in 0..4 {
+            client.submit(OpId(op), connect()); // two are handed over at a time
+        }
+        let device = DeviceId { name: "nvme0".to_owned(), instance: 1 };
+        client.submit(OpId(4), Job::Delete { device });
+        let mut world = World { client, done: Vec::new(), wanted: 5, restarts: 0 };
+        let mut lp = Loop::new().expect("a loop");
+        lp.set_timer(lp.now() + Duration::from_secs(20), Key::StopLimit);
+        lp.run(&mut world).expect("all jobs end");
+        let mut ended: Vec<u64> = world.done.iter().map(|(op, _)| op.0).collect();
+        ended.sort_unstable();
+        assert_eq!(ended, [0, 1, 2, 3, 4], "each job ends once");
+        assert!(world.done.iter().all(|(_, outcome)| *outcome == failed(Errno::INTR)));
+        assert!(world.restarts >= 1);
+        assert_eq!(world.client.busy(), 0);
+    }
+
+    #[test]
+    fn too_many_jobs_are_refused_at_once() {
+        let mut client = Client::new("stafd");
+        let last = u64::try_from(WAITING_MAX).unwrap_or(u64::MAX);
+        for op in 0..=last {
+            client.submit(OpId(op), connect());
+        }
+        assert_eq!(client.take_done(), [(OpId(last), failed(Errno::AGAIN))]);
+        assert_eq!(client.busy(), WAITING_MAX);
+    }
+}
