@@ -10,6 +10,7 @@ use std::ops::Bound;
 use log::Level;
 use plinth::backoff;
 
+use super::super::DISC_NQN;
 use super::super::cid::{Device, State as KernelState};
 use super::super::controller::State;
 use super::super::fabrics;
@@ -43,11 +44,17 @@ impl<R: Role> Fleet<R> {
             self.fail(env, tid, "the kernel says that the connection exists, but shows none", None);
         } else {
             controller.state = State::Queued;
+            self.unseen = true;
         }
     }
 
-    /// Probes portals, and starts as many connects as the kernel is given at a time.
+    /// Probes portals, and starts as many connects as the kernel is given at a time. While it has
+    /// enough to do, there is nothing to look for but the portals of those that came since.
     pub(super) fn connect_queued(&mut self, env: &mut Env<'_>) {
+        let unseen = std::mem::take(&mut self.unseen);
+        if self.connects.len() >= CONNECTS_MAX && !unseen {
+            return;
+        }
         let mut queue: Vec<_> = self
             .controllers
             .values()
@@ -56,6 +63,9 @@ impl<R: Role> Fleet<R> {
             .collect();
         queue.sort();
         for (_, _, tid) in queue {
+            if self.connects.len() >= CONNECTS_MAX && !unseen {
+                break;
+            }
             if self.waits_for_sibling(&tid) || self.portal(env, &tid) == Verdict::Wait {
                 continue;
             }
@@ -97,10 +107,13 @@ impl<R: Role> Fleet<R> {
                 && other.traddr() == tid.traddr()
                 && other.trsvcid() == tid.trsvcid()
         };
+        // Identities are ordered by place, then by subsystem.
+        let same_name =
+            |other: &Tid| tid.subsysnqn() == DISC_NQN || other.subsysnqn() == tid.subsysnqn();
         let sibling = self
             .controllers
             .range::<Tid, _>(after)
-            .take_while(|(other, _)| same_place(other))
+            .take_while(|(other, _)| same_place(other) && same_name(other))
             .filter(|(other, _)| more_specific(other, tid))
             .find(|(_, c)| !matches!(c.state, State::Waiting | State::GaveUp | State::Alias(_)));
         let Some((_, sibling)) = sibling else { return false };
@@ -138,6 +151,7 @@ impl<R: Role> Fleet<R> {
 
     /// A probe ended.
     pub fn probe_done(&mut self, env: &mut Env<'_>, op: OpId, result: Result<(), i32>) {
+        self.unseen = true;
         let Some(portal) = self.portals.probed(env.now, op, result.is_ok()) else { return };
         let behind = |tid: &Tid| Portal::of(tid).as_ref() == Some(&portal);
         let behind: Vec<Tid> = self

@@ -112,6 +112,8 @@ pub struct Fleet<R> {
     doomed: BTreeMap<Tid, bool>,
     /// Connects in flight, and whose they are.
     connects: BTreeMap<OpId, Tid>,
+    /// Candidates wait that were not looked at since they came to wait.
+    unseen: bool,
     portals: Portals,
     scan: Scan,
     /// The scan tells the present: nothing happened since that could contradict it.
@@ -136,6 +138,7 @@ impl<R: Role> Fleet<R> {
             disposals: BTreeMap::new(),
             doomed: BTreeMap::new(),
             connects: BTreeMap::new(),
+            unseen: false,
             portals: Portals::default(),
             scan: Scan::default(),
             fresh: false,
