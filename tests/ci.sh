@@ -75,6 +75,7 @@ stage_static() {
 
 stage_bench() {
     $CARGO build --locked --release -p stas
+    ${MAKE:-make} --no-print-directory static CARGO="$CARGO"
     $CARGO run --locked --release --quiet -p checks --bin bench
 }
 

@@ -22,6 +22,8 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use plinth::time::Time;
+
 pub use wire::Entry;
 
 /// Status of a command that names something this controller does not do: invalid field, do not
@@ -87,6 +89,10 @@ pub struct Seen {
     pub registrations: Vec<(u8, Vec<u8>)>,
     /// Keep-alive commands.
     pub keep_alives: u32,
+    /// When events were sent.
+    pub events_sent: Vec<Time>,
+    /// When the log was asked for from its start.
+    pub log_headers_at: Vec<Time>,
 }
 
 /// What all connections of one controller share.

@@ -9,6 +9,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
+use plinth::time::Time;
+
 use super::wire::{self, Command};
 use super::{Fault, STATUS_INVALID_FIELD, Shared, lock};
 
@@ -138,6 +140,7 @@ impl Session<'_> {
         if let Some(request) = self.waiting.take() {
             self.told = changes;
             self.masked = true;
+            lock(self.shared).seen.events_sent.push(Time::monotonic());
             self.complete(request, EVENT, 0)?;
         }
         Ok(())
@@ -226,6 +229,7 @@ impl Session<'_> {
             let mut state = lock(self.shared);
             if offset == 0 {
                 state.seen.log_headers += 1;
+                state.seen.log_headers_at.push(Time::monotonic());
                 state.seen.log_specific.push(command.byte(41) & 0x7f);
                 if state.fault == Fault::EverChanging {
                     state.generation += 1;

@@ -9,17 +9,19 @@ use std::{env, fs};
 use super::lab::Lab;
 use super::qemu::Machine;
 use super::run::{self, Options};
-use super::{demo, image};
+use super::{bare, demo, image};
 use crate::scenarios::{self, Kernel, Scenario};
 
 const USAGE: &str = "\
 usage: guest list
        guest run NAME... [--kernel 6.1|6.12] [--keep] [--quiet]
        guest demo [--kernel 6.1|6.12] [--keep]
+       guest bare NAME
        guest shell [NAME] [--kernel 6.1|6.12]
 
 run     boots a guest for each NAME (\"all\" for every scenario) and each of its kernels
 demo    boots a guest for the scenario demo and tells in sentences what happens there
+bare    runs a NAME that needs no device on this host's kernel, in a changed root (as root)
 shell   boots the guest of scenario NAME (default: connects) with a shell on this terminal;
         leave it with \"poweroff -f\", or with C-a x
 --keep  leaves image, console and report in the lab
@@ -65,13 +67,14 @@ pub fn main() -> ExitCode {
     };
     let done = match arguments.words.split_first().map(|(w, rest)| (w.as_str(), rest)) {
         Some(("list", [])) => {
-            for scenario in scenarios::ALL {
+            for scenario in scenarios::ALL.iter().chain(scenarios::bench::ALL) {
                 println!("{:20} {}", scenario.name, scenario.about);
             }
             return ExitCode::SUCCESS;
         }
         Some(("run", names)) if !names.is_empty() => run_all(names, &arguments),
         Some(("demo", [])) => demo::show(arguments.kernel.unwrap_or(Kernel::V6_1), arguments.keep),
+        Some(("bare", [name])) => named(name).map_err(Into::into).and_then(bare::run),
         Some(("shell", names)) if names.len() < 2 => shell(names, &arguments),
         _ => return usage("which command?"),
     };

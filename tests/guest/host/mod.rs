@@ -5,6 +5,7 @@
 //! `tests/setup.sh`; what it builds (our static programs) it builds once per process with cargo. No
 //! emulator outlives the process that started it.
 
+pub mod bare;
 pub mod build;
 pub mod cli;
 pub mod cpio;

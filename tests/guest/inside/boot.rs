@@ -5,13 +5,15 @@
 //! a scenario hangs and nobody is left on the host to end it.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::panic::{self, AssertUnwindSafe};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::thread;
 use std::time::Duration;
 
+use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use rustix::mount::{MountFlags, mount, mount_bind_recursive};
 use rustix::system::{RebootCommand, finit_module, reboot};
 
@@ -25,8 +27,15 @@ const MODULE_COMPRESSED: i32 = 4;
 /// Last lines shown of each log.
 const LOG_LINES: usize = 150;
 
-/// Runs the guest from the first mount to power off.
-pub fn main() {
+/// The argument with which process 1 runs on a machine that is not its own.
+pub const BARE: &str = "--bare";
+
+/// Runs the guest from the first mount to power off, or with [`BARE`] one scenario on this host.
+#[must_use]
+pub fn main() -> ExitCode {
+    if env::args().nth(1).is_some_and(|word| word == BARE) {
+        return bare();
+    }
     let outcome = prepare().and_then(|setting| {
         if setting.shell {
             return shell();
@@ -41,6 +50,41 @@ pub fn main() {
         evidence();
     }
     leave(code);
+    ExitCode::from(code)
+}
+
+/// Runs one scenario in a changed root on the kernel that is there, in name spaces of its own; only
+/// what needs no device can run so. The report goes to standard output.
+fn bare() -> ExitCode {
+    let outcome = surroundings().and_then(|()| scenario(&Setting::read()?));
+    if let Err(trouble) = &outcome {
+        say::fail(trouble.to_string());
+        evidence();
+    }
+    let code = u8::from(outcome.is_err());
+    say::line(&Line::End(code));
+    ExitCode::from(code)
+}
+
+/// What a daemon looks for when it starts: a device that connects, which here is one that does
+/// nothing.
+fn surroundings() -> Outcome {
+    for (kind, place) in
+        [("proc", "/proc"), ("tmpfs", "/run"), ("tmpfs", "/tmp"), ("tmpfs", "/dev")]
+    {
+        mount(kind, place, kind, MountFlags::empty(), None).named(place)?;
+    }
+    say::open("/proc/self/fd/1").named("standard output")?;
+    for place in ["/run/lock", "/run/dbus", "/var/log"] {
+        fs::create_dir_all(place).named(place)?;
+    }
+    for name in ["null", "nvme-fabrics"] {
+        let path = format!("/dev/{name}");
+        let mode = Mode::from_raw_mode(0o666);
+        let null = makedev(1, 3);
+        mknodat(CWD, &path, FileType::CharacterDevice, mode, null).named(&path)?;
+    }
+    Ok(())
 }
 
 struct Setting {

@@ -8,6 +8,7 @@ pub mod boot;
 pub mod bus;
 pub mod controllers;
 pub mod digest;
+pub mod measure;
 pub mod nvmet;
 pub mod process;
 pub mod reference;

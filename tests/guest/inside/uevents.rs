@@ -10,6 +10,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+use plinth::time::Time;
 use rustix::io::Errno;
 use rustix::net::netlink::{KOBJECT_UEVENT, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
@@ -57,7 +58,7 @@ impl Event {
 
 #[derive(Debug, Default)]
 struct Seen {
-    events: Vec<Event>,
+    events: Vec<(Time, Event)>,
     lost: bool,
 }
 
@@ -92,7 +93,8 @@ impl Recorder {
                 Ok((got, _)) => {
                     let event = buffer.get(..got).and_then(Event::parse);
                     let event = event.filter(|e| e.property("SUBSYSTEM") == "nvme");
-                    self.with(|seen| seen.events.extend(event));
+                    let now = Time::monotonic();
+                    self.with(|seen| seen.events.extend(event.map(|event| (now, event))));
                 }
                 Err(Errno::NOBUFS) => self.with(|seen| seen.lost = true),
                 Err(Errno::INTR) => {}
@@ -108,7 +110,16 @@ impl Recorder {
     /// How many events of controllers so far satisfy `which`.
     #[must_use]
     pub fn count(&self, which: impl Fn(&Event) -> bool) -> usize {
-        self.with(|seen| seen.events.iter().filter(|event| which(event)).count())
+        self.with(|seen| seen.events.iter().filter(|(_, event)| which(event)).count())
+    }
+
+    /// When the events since `start` that satisfy `which` were received, in order.
+    #[must_use]
+    pub fn times(&self, start: Time, which: impl Fn(&Event) -> bool) -> Vec<Time> {
+        self.with(|seen| {
+            let wanted = seen.events.iter().filter(|(at, event)| *at >= start && which(event));
+            wanted.map(|(at, _)| *at).collect()
+        })
     }
 
     /// Controllers made and removed so far.

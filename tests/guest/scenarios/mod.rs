@@ -5,6 +5,7 @@
 //! file holds one scenario or a few that tell one story.
 
 pub mod bare;
+pub mod bench;
 pub mod buses;
 pub mod central;
 pub mod clients;
@@ -106,7 +107,7 @@ pub struct Scenario {
     pub run: fn(&Guest) -> Outcome,
 }
 
-/// Every scenario.
+/// Every scenario that judges; [`bench::ALL`] only measures.
 pub const ALL: &[Scenario] = &[
     demo::DEMO,
     connects::CONNECTS,
@@ -142,10 +143,10 @@ pub const ALL: &[Scenario] = &[
     mixed::UPGRADE,
 ];
 
-/// The scenario of this name.
+/// The scenario or the measurement of this name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Scenario> {
-    ALL.iter().find(|scenario| scenario.name == name)
+    ALL.iter().chain(bench::ALL).find(|scenario| scenario.name == name)
 }
 
 #[cfg(test)]
