@@ -287,6 +287,20 @@ fn root_a_host_without_a_name_is_told_what_to_do() {
 }
 
 #[test]
+fn root_a_configuration_without_fault_passes_the_check_in_silence() {
+    if !is_root() {
+        return;
+    }
+    let host = Host::new();
+    host.configure(STACD, "[Global]\nkato=10\n");
+    for which in [STAFD, STACD] {
+        let output = host.command(which, &["--check"]).output().expect("done");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+        assert_eq!(output.status.code(), Some(0));
+    }
+}
+
+#[test]
 fn root_what_a_daemon_wants_survives_its_restart() {
     if !is_root() {
         return;
