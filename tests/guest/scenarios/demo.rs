@@ -29,7 +29,7 @@ pub const DEMO: Scenario = Scenario {
     about: "what make demo shows: find, connect, carry data, follow changes, survive an outage",
     needs: Needs { stas: true, bus: true, ..Needs::BARE },
     kernels: &[Kernel::V6_1],
-    seconds: 180,
+    seconds: 300,
     run: demo,
 };
 
@@ -48,7 +48,7 @@ const WITHDRAWN: usize = 1;
 /// A lost connection is noticed within some seconds and tried again each second.
 const QUICK: &str = "[Global]\nkato=2\nreconnect-delay=1\n";
 /// For each thing that must happen, on an emulated processor beside other work.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 /// How long the target stays away after the last connection was seen lost.
 const OUTAGE: Duration = Duration::from_secs(3);
 /// Where the test data lie on each disk, and where the write of the outage goes.
