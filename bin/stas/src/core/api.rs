@@ -362,3 +362,7 @@ fn status<R: super::fleet::Role>(fleet: &Fleet<R>) -> String {
     let live = fleet.iter().filter(|c| c.live().is_some()).count();
     format!("{connected} of {total} controllers connected, {live} {}", cid::State::Live.as_str())
 }
+
+#[cfg(test)]
+#[path = "api_tests.rs"]
+mod tests;

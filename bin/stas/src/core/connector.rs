@@ -501,3 +501,7 @@ impl Connector {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "connector_tests.rs"]
+mod tests;

@@ -75,8 +75,9 @@ pub struct Dc {
     pub overdue: bool,
     /// It was reported as not responding.
     pub reported: bool,
-    /// The uevent that the kernel sends for a first connect is still to come.
-    pub first_event_due: bool,
+    /// A uevent `connected` that tells nothing new is still to come: that of a first connect, or the
+    /// one that follows `rediscover`.
+    pub echo_due: bool,
 }
 
 impl Dc {
@@ -96,7 +97,7 @@ impl Dc {
             unresponsive: Timer::new(timing.log_page_retry),
             overdue: false,
             reported: false,
-            first_event_due: false,
+            echo_due: false,
         }
     }
 
@@ -161,7 +162,7 @@ impl fleet::Role for Dc {
     fn lost(&mut self) {
         self.fetch = None;
         self.again = false;
-        self.first_event_due = false;
+        self.echo_due = false;
         self.retry.stop();
     }
 

@@ -85,13 +85,19 @@ impl Finder {
         self.leftovers = saved.pending;
         self.base.hosts.remember(saved.hosts);
         self.ready = !saved.controllers.is_empty();
-        let env = Env { now, config: &self.base.config, out };
+        let mut env = Env { now, config: &self.base.config, out };
         for known in saved.controllers {
-            let mut role = Dc::new(Origin::parse(&known.origin).ok(), &env.config.settings.timing);
+            let tid = self.base.tid(&known.fields);
+            let origin = match &*known.origin {
+                "" => None, // it was saved before the first reconcile
+                word => Origin::parse(word)
+                    .map_err(|reason| env.log(Level::Error, &tid, None, &reason))
+                    .ok(),
+            };
+            let mut role = Dc::new(origin, &env.config.settings.timing);
             if let Some(page) = known.page {
                 (role.page, role.validity) = (page, Validity::Cached);
             }
-            let tid = self.base.tid(&known.fields);
             self.fleet.want(&env, tid, Parameters::default(), role);
         }
     }
@@ -209,7 +215,7 @@ impl Finder {
             News::Bound(tid) => {
                 let Some(controller) = self.fleet.get_mut(&tid) else { return };
                 let seen = self.early.remove(controller.device_name());
-                controller.role.first_event_due = controller.applied.is_some() && !seen;
+                controller.role.echo_due = controller.applied.is_some() && !seen;
                 self.judge_patience(now, &tid, out);
                 self.fetch(now, &tid, out);
                 if self.base.hosts.is_moving() {
@@ -232,19 +238,17 @@ impl Finder {
                     }
                     return;
                 };
-                let first = self.fleet.get_mut(&owner).is_some_and(|controller| {
-                    std::mem::take(&mut controller.role.first_event_due)
-                        && controller.live().is_some()
+                let echo = self.fleet.get_mut(&owner).is_some_and(|controller| {
+                    std::mem::take(&mut controller.role.echo_due) && controller.live().is_some()
                 });
-                // The event of a first connect tells nothing new.
-                if !first {
+                if !echo {
                     self.fleet.device_live(&name);
                 }
             }
             DeviceEvent::Rediscover { name } => {
                 let tid = self.fleet.owner_of(&name).map(|c| c.tid.clone());
                 if let Some(controller) = tid.and_then(|tid| self.fleet.get_mut(&tid)) {
-                    controller.role.first_event_due = false;
+                    controller.role.echo_due = true;
                 }
                 self.fleet.device_live(&name);
             }
@@ -557,3 +561,7 @@ impl Finder {
         found
     }
 }
+
+#[cfg(test)]
+#[path = "finder_tests.rs"]
+mod tests;

@@ -40,6 +40,8 @@ pub mod python;
 pub mod report;
 pub mod secret;
 pub mod settings;
+#[cfg(test)]
+mod testing;
 pub mod tid;
 pub mod timer;
 pub mod timespan;

@@ -361,3 +361,6 @@ impl<R: Role> Fleet<R> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
