@@ -122,6 +122,7 @@ impl Controller {
             cntrltype: if self.starting { "reserved".to_owned() } else { kind.to_owned() },
             dctype: String::new(),
             namespaces: usize::from(!self.starting && !self.is_discovery()),
+            holds_system: false,
         }
     }
 }

@@ -277,3 +277,7 @@ fn host_name(fields: &Fields) -> Option<&str> {
     let (bare, _) = ip::split_zone(traddr);
     (tid::is_ip(tid::value(&fields.transport)) && ip::parse(bare).is_none()).then_some(traddr)
 }
+
+#[cfg(test)]
+#[path = "base_tests.rs"]
+mod tests;

@@ -134,6 +134,9 @@ pub struct Device {
     pub dctype: String,
     /// How many namespaces (and paths to such) hang below it.
     pub namespaces: usize,
+    /// The running system cannot do without it: one of its namespaces carries the root file system
+    /// or swap, directly or by way of other block devices.
+    pub holds_system: bool,
 }
 
 impl Device {
@@ -170,6 +173,7 @@ impl Device {
             cntrltype: text(attributes.cntrltype.as_ref()),
             dctype: text(attributes.dctype.as_ref()),
             namespaces,
+            holds_system: false,
         };
         device.adopt_zone();
         device
@@ -246,18 +250,19 @@ fn source(address: &str) -> (String, String) {
     (bare.to_owned(), zone.unwrap_or_default().to_owned())
 }
 
-/// Whether `child` names a namespace of `controller`: `nvme0n1`, `nvme0c0n1`, `ng0n1`, `ng0c0n1`.
+/// Whether `child` names a namespace of `controller`, or a path to one. Of a path, the first number
+/// is the subsystem's and the second the controller's: below `nvme3` stand `nvme3n1`, `nvme0c3n1`,
+/// `ng3n1`, `ng0c3n1`.
 fn is_namespace(controller: &str, child: &str) -> bool {
     if child.strip_prefix("ng").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit())) {
         return true;
     }
-    let Some(rest) = child.strip_prefix(controller) else { return false };
+    let numbers = controller.strip_prefix("nvme").zip(child.strip_prefix("nvme"));
+    let Some((own, numbers)) = numbers else { return false };
+    let rest = numbers.trim_start_matches(|c: char| c.is_ascii_digit());
     match rest.strip_prefix('c') {
-        Some(path) => {
-            let after = path.trim_start_matches(|c: char| c.is_ascii_digit());
-            after.len() < path.len() && is_numbered(after)
-        }
-        None => is_numbered(rest),
+        Some(path) => rest.len() < numbers.len() && path.strip_prefix(own).is_some_and(is_numbered),
+        None => numbers.strip_prefix(own).is_some_and(is_numbered),
     }
 }
 
@@ -439,7 +444,10 @@ mod tests {
         for (child, counts) in [
             ("nvme3n1", true),
             ("nvme3c3n1", true),
-            ("nvme3c12n34", true),
+            ("nvme0c3n34", true),
+            ("nvme3c12n34", false),
+            ("nvme0c31n1", false),
+            ("nvmec3n1", false),
             ("ng3n1", true),
             ("ng3c3n1", true),
             ("nvme3", false),

@@ -13,6 +13,7 @@ use plinth::time::{Time, Wall};
 
 use super::base::Base;
 use super::candidate;
+use super::controller::Controller;
 use super::exclude;
 use super::fleet::{Env, Fleet, News};
 use super::ioc::{Ioc, Origin};
@@ -53,12 +54,16 @@ pub struct Connector {
     stafd: Stafd,
     /// The controllers of the state file, until the first scan tells which of them still exist.
     restoring: Vec<Known>,
+    /// The reconcile waits for the next scan.
+    looking: bool,
     /// Audit after the next scan.
     audit_due: bool,
     /// Debounces the kernel's news of controllers that somebody else may have connected.
     add_soak: Timer,
     /// Ends the wait for a stafd that never comes.
     audit_wait: Timer,
+    /// That wait has ended: audits need not wait for stafd where the configuration says so.
+    alone: bool,
 }
 
 impl Connector {
@@ -78,9 +83,11 @@ impl Connector {
             fleet: Fleet::new(seed, &config.settings),
             stafd: Stafd::default(),
             restoring: Vec::new(),
+            looking: false,
             audit_due: false,
             add_soak: Timer::new(timing.add_soak),
             audit_wait: Timer::new(timing.audit_wait),
+            alone: false,
             base: Base::new(Role::Connector, config, now, wall),
         };
         connector.audit_wait.start(now);
@@ -154,7 +161,7 @@ impl Connector {
             return;
         }
         self.expire(now, out);
-        let waiting = self.base.hosts.is_pending() || self.stafd.asking.is_some();
+        let waiting = self.base.hosts.is_pending() || self.stafd.asking.is_some() || self.looking;
         if self.base.round.is_some_and(|round| !waiting || now >= round.until) {
             self.reconcile(now, out);
             self.base.end_round(now);
@@ -178,12 +185,16 @@ impl Connector {
         if base.soak.take_expired(now) {
             base.begin_round(now, || fleet.new_op(), out);
             self.ask_stafd(out);
+            if self.audits() {
+                // What the system runs on is judged by the present.
+                self.looking = true;
+                self.fleet.look(&mut Env { now, config: &self.base.config, out });
+            }
         }
-        let waited = self.audit_wait.take_expired(now)
-            && self.stafd.list.is_none()
-            && self.base.config.settings.audit_without_stafd;
+        let waited = self.audit_wait.take_expired(now);
+        self.alone |= waited;
         if waited || self.add_soak.take_expired(now) {
-            self.audit_soon(now, waited, out);
+            self.audit_soon(now, out);
         }
     }
 
@@ -217,6 +228,8 @@ impl Connector {
         match event {
             StafdEvent::Appeared => {
                 self.stafd.present = true;
+                self.alone = false;
+                self.audit_wait.stop();
                 match &mut self.base.round {
                     Some(round) => round.again = true,
                     None if self.base.stopping.is_none() => self.base.soak.start(now),
@@ -228,6 +241,9 @@ impl Connector {
                 self.stafd.present = false;
                 self.stafd.asking = None;
                 self.base.soak.set_interval(soak_long);
+                if self.stafd.list.is_none() {
+                    self.audit_wait.start(now);
+                }
             }
             StafdEvent::LogPagesChanged | StafdEvent::DcRemoved => self.base.reconcile_soon(now),
             StafdEvent::Answer { op, result } => {
@@ -258,7 +274,7 @@ impl Connector {
         let first = self.stafd.list.replace(list).is_none();
         if first {
             self.audit_wait.stop();
-            self.audit_soon(now, false, out);
+            self.audit_soon(now, out);
         }
     }
 
@@ -279,14 +295,20 @@ impl Connector {
         self.base.config.settings.disconnect_scope == Scope::AllMatching
     }
 
+    /// Whether enough is known to judge the connections of others.
+    fn may_audit(&self) -> bool {
+        let alone = self.alone && self.base.config.settings.audit_without_stafd;
+        self.audits() && (self.stafd.list.is_some() || alone)
+    }
+
     fn note_addition(&mut self, now: Time) {
         if self.audits() && self.base.stopping.is_none() {
             self.add_soak.start_with(now, self.base.config.settings.timing.add_soak);
         }
     }
 
-    fn audit_soon(&mut self, now: Time, without_stafd: bool, out: &mut Vec<Action>) {
-        if self.audits() && (self.stafd.list.is_some() || without_stafd) {
+    fn audit_soon(&mut self, now: Time, out: &mut Vec<Action>) {
+        if self.may_audit() {
             self.audit_due = true;
             self.fleet.look(&mut Env { now, config: &self.base.config, out });
         }
@@ -302,6 +324,9 @@ impl Connector {
         for device in &scan.devices {
             let audited = settings.disconnect_trtypes.contains(&device.transport);
             if !audited || !device.is_io() || device.state.is_gone() {
+                continue;
+            }
+            if device.holds_system && !settings.disconnect_boot {
                 continue;
             }
             if ours.contains(&device.id) || leaving.contains(&device.id) {
@@ -326,6 +351,7 @@ impl Connector {
     }
 
     fn after_scan(&mut self, now: Time, out: &mut Vec<Action>) {
+        self.looking = false;
         let restoring = std::mem::take(&mut self.restoring).into_iter();
         let restoring = restoring.map(|known| (self.base.tid(&known.fields), known)).collect();
         for (tid, known) in candidate::connected::<Ioc, _>(restoring, self.fleet.scan()) {
@@ -340,12 +366,12 @@ impl Connector {
     }
 
     fn reload(&mut self, now: Time, config: Configuration, out: &mut Vec<Action>) {
-        let before = self.audits();
+        let before = self.may_audit();
         self.base.reload(now, config, out);
         if !self.audits() {
             self.add_soak.stop();
         } else if !before {
-            self.audit_soon(now, false, out);
+            self.audit_soon(now, out);
         }
         let idle: Vec<Tid> = self
             .fleet
@@ -471,7 +497,7 @@ impl Connector {
             return true;
         }
         let Some(list) = &self.stafd.list else {
-            return role.origin == Origin::Foreign;
+            return role.origin == Origin::Foreign && self.may_audit();
         };
         let pageless = |source: &&Source| source.validity == Validity::Nothing;
         // What is silent is a discovery controller without any page, ever.
@@ -487,12 +513,21 @@ impl Connector {
             .any(|source| lost_track || (silent(source) && concerned(source)))
     }
 
+    /// Whether this is a connection of somebody else that the running system cannot do without.
+    fn holds_system(&self, tid: &Tid) -> bool {
+        let foreign = self.fleet.get(tid).filter(|c| c.role.origin == Origin::Foreign);
+        let Some(device) = foreign.and_then(Controller::owned) else { return false };
+        let mut devices = self.fleet.scan().devices.iter();
+        devices.any(|present| present.id == *device && present.holds_system)
+    }
+
     /// Whether the connection of a dropped controller is left alone.
     fn keeps(&self, tid: &Tid) -> bool {
         let settings = &self.base.config.settings;
         let vanished = self.fleet.get(tid).is_some_and(|c| c.role.origin == Origin::Discovered);
         match settings.disconnect_scope {
             Scope::NoDisconnect => true,
+            _ if !settings.disconnect_boot && self.holds_system(tid) => true,
             _ if vanished && !settings.honor_zoning => true,
             Scope::OnlyStas => false,
             Scope::AllMatching => {
@@ -502,6 +537,9 @@ impl Connector {
     }
 }
 
+#[cfg(test)]
+#[path = "audit_tests.rs"]
+mod audit_tests;
 #[cfg(test)]
 #[path = "connector_tests.rs"]
 mod tests;

@@ -40,6 +40,7 @@ pub mod python;
 pub mod report;
 pub mod secret;
 pub mod settings;
+pub mod system;
 #[cfg(test)]
 mod testing;
 pub mod tid;

@@ -412,6 +412,7 @@ fn device(name: &str, traddr: &str, trsvcid: &str, nqn: &str, cntrltype: &str) -
         cntrltype: cntrltype.to_owned(),
         dctype: String::new(),
         namespaces: 0,
+        holds_system: false,
     }
 }
 

@@ -6,6 +6,7 @@
 //! the inode of that directory tells the two apart. A device that disappears while it is read is
 //! passed over: nothing here is an error.
 
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 
 use plinth::file::Root;
@@ -14,12 +15,16 @@ use rustix::fs::{Dir, Mode, OFlags};
 use super::kernel::wire::is_device_name;
 use crate::core::cid::{Attributes, Device};
 use crate::core::port::DeviceId;
+use crate::core::system::{self, Source};
 
 const CLASS: &str = "/sys/class/nvme";
+const BLOCK: &str = "/sys/class/block";
 /// The longest attribute that is read; the kernel gives at most one page.
 const VALUE_LEN_MAX: usize = 4096;
-/// Children of a device that are looked at; only whether there are namespaces matters.
+/// Children of a device that are looked at.
 const CHILDREN_MAX: usize = 1024;
+/// Block devices that the system's file systems and swap areas are stacked upon, at most.
+const STACK_MAX: usize = 4096;
 
 /// The kernel's view, under a root.
 #[derive(Clone, Debug)]
@@ -45,12 +50,17 @@ impl Sysfs {
             .filter_map(|name| Some((name.strip_prefix("nvme")?.parse().ok()?, name)))
             .collect();
         names.sort_unstable();
-        names.iter().filter_map(|(_, name)| self.device(name)).collect()
+        let system = self.system();
+        names.iter().filter_map(|(_, name)| self.read(name, &system)).collect()
     }
 
     /// The controller of this name, when there is one now.
     #[must_use]
     pub fn device(&self, name: &str) -> Option<Device> {
+        self.read(name, &self.system())
+    }
+
+    fn read(&self, name: &str, system: &BTreeSet<String>) -> Option<Device> {
         let (directory, id) = self.open(name)?;
         let text = |attribute| read(&directory, attribute);
         let attributes = Attributes {
@@ -65,7 +75,50 @@ impl Sysfs {
         };
         // Read last: an attribute that answers now proves that the device lived until here.
         text("transport")?;
-        Some(Device::from_attributes(id, &attributes, &children(&directory)))
+        let children = children(&directory);
+        let mut reached = children.iter().filter_map(|child| system::reached_through(child));
+        let holds_system = reached.any(|namespace| system.contains(&namespace));
+        Some(Device { holds_system, ..Device::from_attributes(id, &attributes, &children) })
+    }
+
+    /// The namespaces that carry the root file system or swap, by whatever is stacked upon them.
+    fn system(&self) -> BTreeSet<String> {
+        let text = |path| {
+            let bytes = self.root.read_bytes(path).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        let sources = system::sources(&text("/proc/self/mountinfo"), &text("/proc/swaps"));
+        let mut stack: Vec<String> =
+            sources.iter().filter_map(|source| self.block_name(source)).collect();
+        let mut seen = BTreeSet::new();
+        while let Some(block) = stack.pop() {
+            if seen.len() < STACK_MAX && seen.insert(block.clone()) {
+                stack.extend(self.list(&format!("{BLOCK}/{block}/slaves")));
+            }
+        }
+        seen.iter().filter_map(|block| system::namespace(block)).map(str::to_owned).collect()
+    }
+
+    /// The kernel's name of a block device.
+    fn block_name(&self, source: &Source) -> Option<String> {
+        let last = |path: std::path::PathBuf| path.file_name()?.to_str().map(str::to_owned);
+        match source {
+            Source::Number(number) => {
+                let link = std::fs::read_link(self.root.join(format!("/sys/dev/block/{number}")));
+                last(link.ok()?)
+            }
+            Source::Path(path) => match path.strip_prefix("mapper/") {
+                Some(mapped) => self.list(BLOCK).into_iter().find(|block| {
+                    let name = self.root.read_text(format!("{BLOCK}/{block}/dm/name"));
+                    name.is_ok_and(|name| name.trim_end() == mapped)
+                }),
+                None => Some(path.clone()).filter(|name| !name.contains('/')),
+            },
+        }
+    }
+
+    fn list(&self, directory: &str) -> Vec<String> {
+        self.root.list(directory).unwrap_or_default()
     }
 
     /// The identity of the controller of this name, when there is one now.
@@ -195,6 +248,72 @@ mod tests {
         assert_eq!(tree.sysfs().device("nvme0").unwrap().namespaces, 0);
         fs::create_dir(device.join("nvme0c0n1")).unwrap();
         assert_eq!(tree.sysfs().device("nvme0").unwrap().namespaces, 1);
+    }
+
+    /// Controllers `nvme0` to `nvme3`, of which the last two are paths to one namespace, below a
+    /// system with these mounts and swap areas.
+    fn running(name: &str, mountinfo: &str, swaps: &str) -> Vec<String> {
+        let tree = Tree::new(name);
+        for (controller, child) in [
+            ("nvme0", "nvme0n1"),
+            ("nvme1", "nvme1n1"),
+            ("nvme2", "nvme2c2n1"),
+            ("nvme3", "nvme2c3n1"),
+        ] {
+            let device = tree.add(controller, &[("transport", "tcp\n"), ("state", "live\n")]);
+            fs::create_dir(device.join(child)).unwrap();
+        }
+        fs::create_dir_all(tree.0.join("proc/self")).unwrap();
+        fs::write(tree.0.join("proc/self/mountinfo"), mountinfo).unwrap();
+        fs::write(tree.0.join("proc/swaps"), format!("Filename Type Size Used Priority\n{swaps}"))
+            .unwrap();
+        let block = tree.0.join("sys/class/block");
+        fs::create_dir_all(tree.0.join("sys/dev/block")).unwrap();
+        for (number, name, below) in [
+            ("259:1", "nvme0n1p2", None),
+            ("259:2", "nvme2n1", None),
+            ("253:0", "dm-0", Some("dm-1")),
+            ("253:1", "dm-1", Some("nvme1n1p1")),
+        ] {
+            fs::create_dir_all(block.join(name).join("slaves")).unwrap();
+            let link = tree.0.join("sys/dev/block").join(number);
+            std::os::unix::fs::symlink(format!("../../class/block/{name}"), link).unwrap();
+            if let Some(below) = below {
+                fs::create_dir(block.join(name).join("slaves").join(below)).unwrap();
+                fs::create_dir(block.join(name).join("dm")).unwrap();
+                fs::write(block.join(name).join("dm/name"), format!("vg-{name}\n")).unwrap();
+            }
+        }
+        let found = tree.sysfs().scan().into_iter().filter(|device| device.holds_system);
+        found.map(|device| device.id.name).collect()
+    }
+
+    // R050
+    #[test]
+    fn controllers_that_carry_the_root_file_system_are_told() {
+        let none: [&str; 0] = [];
+        let mounted = |source: &str| format!("27 1 {source} rw\n");
+        for (name, mountinfo, expected) in [
+            ("none", String::new(), &none[..]),
+            ("disk", mounted("8:1 / / rw - ext4 /dev/sda1"), &none),
+            ("elsewhere", mounted("259:1 / /srv rw - ext4 /dev/nvme0n1p2"), &none),
+            ("partition", mounted("259:1 / / rw - ext4 /dev/root"), &["nvme0"]),
+            ("paths", mounted("259:2 / /usr rw shared:1 - xfs /dev/nvme2n1"), &["nvme2", "nvme3"]),
+            ("stack", mounted("253:0 / / rw - ext4 /dev/mapper/vg-dm-0"), &["nvme1"]),
+            ("btrfs", mounted("0:31 /@ / rw - btrfs /dev/mapper/vg-dm-0"), &["nvme1"]),
+        ] {
+            assert_eq!(running(&format!("root-{name}"), &mountinfo, ""), expected, "{name}");
+        }
+    }
+
+    // R050
+    #[test]
+    fn controllers_that_carry_swap_are_told() {
+        let srv = "60 27 259:2 / /srv rw - xfs /dev/nvme2n1 rw\n";
+        let swaps = "/dev/dm-1 partition 1024 0 -2\n";
+        assert_eq!(running("swap", srv, swaps), ["nvme1"]);
+        let swaps = "/srv/swapfile file 1024 0 -2\n";
+        assert_eq!(running("swapfile", srv, swaps), ["nvme2", "nvme3"]);
     }
 
     #[test]

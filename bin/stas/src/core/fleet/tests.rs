@@ -203,7 +203,7 @@ fn first_attempts_come_before_retries_and_long_waits_before_short_ones() {
     // One for the kernel to work on, one in reserve; the others wait.
     assert_eq!(world.connects().len(), 2);
     world.refused(ECONNREFUSED);
-    world.now = world.now + SECOND;
+    world.now += SECOND;
     world.refused(ECONNREFUSED);
     let wanted = all + &wants_io("10.0.0.9", "");
     world.pass(4 * SECOND);

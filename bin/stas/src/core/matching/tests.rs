@@ -40,6 +40,7 @@ fn device(number: u64, traddr: &str) -> Device {
         cntrltype: "io".to_owned(),
         dctype: "none".to_owned(),
         namespaces: 1,
+        holds_system: false,
     }
 }
 
