@@ -212,6 +212,7 @@ fn a_connection_that_the_system_runs_on_is_left_alone_by_an_audit() {
     let root = Device { holds_system: true, ..foreign() };
     let mut world = beside(root.clone(), &auditing(""));
     world.stafd(&page(&[]));
+    assert!(world.targets().is_empty(), "it is not even taken in");
     world.pass(60 * SECOND);
     assert!(world.targets().is_empty() && world.deletes().is_empty());
     let mut world = beside(root, &auditing("disconnect-boot=true\n"));
