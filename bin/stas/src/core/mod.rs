@@ -24,6 +24,7 @@ pub mod fetch;
 pub mod filter;
 pub mod finder;
 pub mod fleet;
+pub mod foreign;
 pub mod hostid;
 pub mod hosts;
 pub mod identity;

@@ -46,6 +46,8 @@ pub enum Key {
     Core,
     /// The time that stopping may take is over.
     StopLimit,
+    /// A program that asks systemd for a unit has ended.
+    UnitExit,
     /// The log has something to do.
     Log,
     /// The service manager wants to hear from us.

@@ -21,3 +21,4 @@ pub mod resolve;
 pub mod start;
 pub mod state;
 pub mod sysfs;
+pub mod units;

@@ -41,7 +41,9 @@ use super::probe::Prober;
 use super::resolve::Resolver;
 use super::state::{Claim, State};
 use super::sysfs::Sysfs;
+use super::units::Units;
 use crate::core::control::STAFD_SOCKET;
+use crate::core::foreign::Foreign;
 use crate::core::port::{Configuration, Input};
 use crate::core::settings::{Diagnostic, Role};
 
@@ -265,6 +267,8 @@ fn assemble<C: Core>(
         front,
         server,
         peer,
+        foreign: Foreign::default(),
+        units: Units::default(),
         manager: Manager::from_env(|name| env::var_os(name)),
         wake: None,
         log_wake: None,

@@ -32,7 +32,11 @@ use super::probe::Prober;
 use super::resolve::Resolver;
 use super::state::State;
 use super::sysfs::Sysfs;
-use crate::core::port::{Action, Input, OpId};
+use super::units::Units;
+use crate::core::api::{Reply, Request};
+use crate::core::foreign::{self, Foreign};
+use crate::core::port::{Action, DeviceEvent, Input, OpId};
+use crate::core::settings::Role;
 
 /// What stopping may take; then the process ends, whatever is still under way.
 const STOP_LIMIT: Duration = Duration::from_millis(900);
@@ -77,6 +81,10 @@ pub struct Daemon<C> {
     pub server: Option<Server>,
     /// The way to stafd (stacd only).
     pub peer: Option<Peer>,
+    /// What was told of discovery controllers of others (stafd only).
+    pub foreign: Foreign,
+    /// Units of systemd.
+    pub units: Units,
     /// What the service manager is told.
     pub manager: super::manager::Manager,
     /// The timer of the core.
@@ -133,6 +141,25 @@ impl<C: Core> Daemon<C> {
             }
         }
         self.manager.ready();
+    }
+
+    /// Passes on the news of a discovery controller that stafd does not manage.
+    fn notice_foreign(&mut self, lp: &mut Loop<Key>, event: &DeviceEvent) -> io::Result<()> {
+        let Some(name) = foreign::calls(event) else { return Ok(()) };
+        if C::ROLE != Role::Finder || self.stopping {
+            return Ok(());
+        }
+        let request = Request::ListControllers { detailed: false };
+        let reply = self.core.answer(lp.now(), &request, &self.sysfs, &mut Vec::new());
+        let Reply::Dicts(list) = reply else { return Ok(()) };
+        if list.iter().any(|dict| dict.get("device").is_some_and(|device| device == name)) {
+            return Ok(());
+        }
+        let device = self.sysfs.device(name);
+        match device.and_then(|device| self.foreign.unit(lp.now(), &device)) {
+            Some(unit) => self.units.restart(lp, &unit),
+            None => Ok(()),
+        }
     }
 
     fn route(&mut self) -> Progress {
@@ -221,12 +248,18 @@ impl<C: Core> Handler for Daemon<C> {
             Key::Uevents => {
                 let mut inputs = Vec::new();
                 let progress = self.devices.ready(lp, &self.sysfs, &mut inputs)?;
-                self.inputs.extend(inputs);
+                for input in inputs {
+                    if let Input::Device(event) = &input {
+                        self.notice_foreign(lp, event)?;
+                    }
+                    self.inputs.push_back(input);
+                }
                 return Ok(progress);
             }
             Key::Route => return Ok(self.route()),
             Key::Helper => return self.kernel.ready(lp),
             Key::HelperExit => self.kernel.exited(lp)?,
+            Key::UnitExit => self.units.exited(lp)?,
             Key::Probe(number) => self.prober.ready(lp, number)?,
             Key::Lookup(number, server) => return self.resolver.ready(lp, number, server),
             Key::Bus => return Ok(self.front.ready(lp)),
