@@ -43,12 +43,11 @@ impl<R: Role> Fleet<R> {
     /// A uevent says that a kernel controller is live, for the first time or again.
     pub fn device_live(&mut self, name: &str) {
         for controller in self.controllers.values_mut() {
-            if let State::Connected { device, live } = &mut controller.state
-                && device.name == name
-            {
-                *live = true;
-                self.news.push(News::Live(controller.tid.clone()));
+            match &mut controller.state {
+                State::Connected { device, live } if device.name == name => *live = true,
+                _ => continue,
             }
+            self.news.push(News::Live(controller.tid.clone()));
         }
     }
 
@@ -127,10 +126,10 @@ impl<R: Role> Fleet<R> {
                 .or_else(|| index.best(&tid, class, &self.scan.interfaces, &leaves));
             let best =
                 best.map(|(device, _)| (device.id.clone(), device.state == KernelState::Live));
-            if let Some((id, _)) = &best
-                && owners.get(id).is_none_or(|owner| more_specific(&tid, owner))
-            {
-                owners.insert(id.clone(), tid.clone());
+            let free = |id: &DeviceId| owners.get(id).is_none_or(|o| more_specific(&tid, o));
+            let owned = best.as_ref().map(|(id, _)| id).filter(|id| free(id)).cloned();
+            if let Some(id) = owned {
+                owners.insert(id, tid.clone());
             }
             found.push((tid, best));
         }
