@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Discovery controllers that somebody else connected: their news go to nvme-cli's units.
 //!
-//! While stafd runs, nvme-cli's udev rules are masked, so that the two do not compete for what stafd
-//! manages. For a discovery controller that stafd does not manage, stafd does what those rules
+//! While stafd runs, nvme-cli's udev rules are masked, so that the two do not compete for what
+//! stafd manages. For a discovery controller that stafd does not manage, it does what those rules
 //! would have done: it has `nvmf-connect@.service` restarted. Owns which events call for that, the
 //! unit's name, and the bound on how often; starting programs is left to the shell.
 
