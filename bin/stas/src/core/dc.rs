@@ -75,8 +75,8 @@ pub struct Dc {
     pub overdue: bool,
     /// It was reported as not responding.
     pub reported: bool,
-    /// A uevent `connected` that tells nothing new is still to come: that of a first connect, or the
-    /// one that follows `rediscover`.
+    /// A uevent `connected` that tells nothing new is still to come: that of a first connect, or
+    /// the one that follows `rediscover`.
     pub echo_due: bool,
 }
 
