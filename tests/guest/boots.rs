@@ -66,6 +66,7 @@ scenarios! {
     root_reference_6_12: "reference" on V6_12;
     root_no_state_6_12: "no-state" on V6_12;
     root_bus_lost_6_12: "bus-lost" on V6_12;
+    root_bus_signals_6_12: "bus-signals" on V6_12;
     root_clients_6_12: "clients" on V6_12;
     root_clients_no_bus_6_12: "clients-no-bus" on V6_12;
     root_cost_6_12: "cost" on V6_12;

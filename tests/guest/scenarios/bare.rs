@@ -21,7 +21,7 @@ pub const BARE_START: Scenario = Scenario {
     about: "both daemons without bus, configuration and mDNS: start, answer, stop",
     needs: Needs { stas: true, ..Needs::BARE },
     kernels: &Kernel::ALL,
-    seconds: 60,
+    seconds: 120,
     run: bare_start,
 };
 

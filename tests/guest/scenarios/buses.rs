@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The bus comes late, freezes, dies and returns: no connection is touched.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
 use super::world::{self, LIMIT, NQNS, PORT, World};
 use super::{Guest, Kernel, Needs, Scenario};
+use crate::fakedc::{Entry, Fake, Persona};
 use crate::inside::stas::{self, Role};
 use crate::inside::{Outcome, bus, controllers, ensure, ensure_eq, nvmet, say, wait};
 
@@ -68,4 +70,67 @@ fn bus_lost(_: &Guest) -> Outcome {
     let (before, after) = (made.0, world.recorder.made_and_removed().0);
     ensure(after <= before + 1, format_args!("{} controllers were made", after - before))?;
     world.stop()
+}
+
+/// What the signals say and when, and how a controller is named in a call.
+pub const BUS_SIGNALS: Scenario = Scenario {
+    name: "bus-signals",
+    about: "each fetch is announced, one reconcile says once that controllers went; names in calls",
+    needs: Needs { stas: true, bus: true, ..Needs::BARE },
+    kernels: &[Kernel::V6_12],
+    seconds: 120,
+    run: bus_signals,
+};
+
+fn bus_signals(_: &Guest) -> Outcome {
+    let entry = || vec![Entry::storage("nqn.2024-01.test:far", "192.0.2.1", 4420)];
+    let one = Fake::start("127.0.0.1:9000", Persona::default(), entry())?;
+    let _two = Fake::start("127.0.0.1:9001", Persona::default(), entry())?;
+    stas::configure(Role::Finder, &world::finder(&[9000, 9001]))?;
+    let _bus = bus::start()?;
+    let signals = bus::Signals::start()?;
+    let mut finder = stas::start(Role::Finder)?;
+    wait::until("both pages are announced", LIMIT, || signals.count("log_pages_changed") >= 2)?;
+    controllers::await_discovery(2, LIMIT)?;
+    let client = bus::Client::connect()?;
+    named(&client)?;
+
+    // An equal page is announced as well.
+    let before = signals.count("log_pages_changed");
+    let read = one.seen().log_headers;
+    one.raise_event();
+    wait::until("the page is read again", LIMIT, || one.seen().log_headers > read)?;
+    wait::until("it is announced", LIMIT, || signals.count("log_pages_changed") > before)?;
+    ensure_eq("controllers removed so far", &signals.count("dc_removed"), &0)?;
+
+    stas::configure(Role::Finder, world::FINDER)?;
+    stas::reload(&finder)?;
+    wait::until("both are gone", LIMIT, || controllers::discovery().is_empty())?;
+    wait::until("that is announced", LIMIT, || signals.count("dc_removed") > 0)?;
+    wait::pause(Duration::from_secs(2));
+    ensure_eq("announcements of removals", &signals.count("dc_removed"), &1)?;
+    finder.stop(world::STOP).map(drop)
+}
+
+/// The seven strings find a controller by meaning; what they do not find is empty, not an error.
+fn named(client: &bus::Client) -> Outcome {
+    let nqn = controllers::DISCOVERY_NQN;
+    let host = controllers::HOST_NQN;
+    for (port, address, host, records) in [
+        ("9000", "127.0.0.1", host, 1),
+        ("9000", "127.0.0.1", "", 1),
+        ("09000", "::ffff:127.0.0.1", "", 1),
+        ("9009", "127.0.0.1", "", 0),
+        ("9000", "127.0.0.1", "nqn.2024-01.test:another-host", 0),
+    ] {
+        let seven = ("tcp", address, port, nqn, "", "", host);
+        let name = Role::Finder.bus_name();
+        let (pages,): (Vec<HashMap<String, String>>,) =
+            client.call(Role::Finder, name, "get_log_pages", seven)?;
+        ensure_eq(&format!("records of {seven:?}"), &pages.len(), &records)?;
+        let debug = format!("{name}.debug");
+        let (info,): (String,) = client.call(Role::Finder, &debug, "controller_info", seven)?;
+        ensure_eq(&format!("{seven:?} is unknown"), &(info == "{}"), &(records == 0))?;
+    }
+    Ok(())
 }

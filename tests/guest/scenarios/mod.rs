@@ -115,6 +115,7 @@ pub const ALL: &[Scenario] = &[
     bare::BARE_START,
     bare::NO_STATE,
     buses::BUS_LOST,
+    buses::BUS_SIGNALS,
     clients::CLIENTS,
     clients::CLIENTS_NO_BUS,
     clients::COST,

@@ -14,7 +14,7 @@ pub(super) const PORT: u16 = 8009;
 pub(super) const NQNS: [&str; 3] =
     ["nqn.2024-01.test:one", "nqn.2024-01.test:two", "nqn.2024-01.test:three"];
 /// For what the daemons do within seconds, on an emulated processor beside other work.
-pub(super) const LIMIT: Duration = Duration::from_secs(20);
+pub(super) const LIMIT: Duration = Duration::from_secs(40);
 /// For a process to stop; the promise is one second on a real processor.
 pub(super) const STOP: Duration = Duration::from_secs(3);
 /// Reconnects of the kernel come quickly, nothing looks for services on the network.
