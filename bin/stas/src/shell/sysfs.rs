@@ -6,6 +6,7 @@
 //! the inode of that directory tells the two apart. A device that disappears while it is read is
 //! passed over: nothing here is an error.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 
@@ -50,34 +51,35 @@ impl Sysfs {
             .filter_map(|name| Some((name.strip_prefix("nvme")?.parse().ok()?, name)))
             .collect();
         names.sort_unstable();
-        let system = self.system();
+        let system = OnceCell::new();
         names.iter().filter_map(|(_, name)| self.read(name, &system)).collect()
     }
 
     /// The controller of this name, when there is one now.
     #[must_use]
     pub fn device(&self, name: &str) -> Option<Device> {
-        self.read(name, &self.system())
+        self.read(name, &OnceCell::new())
     }
 
-    fn read(&self, name: &str, system: &BTreeSet<String>) -> Option<Device> {
+    /// Reads one controller; what the system runs on is found out when a namespace asks for it.
+    fn read(&self, name: &str, system: &OnceCell<BTreeSet<String>>) -> Option<Device> {
         let (directory, id) = self.open(name)?;
         let text = |attribute| read(&directory, attribute);
         let attributes = Attributes {
             address: text("address"),
-            transport: text("transport"),
             subsysnqn: text("subsysnqn"),
             hostnqn: text("hostnqn"),
             state: text("state"),
             cntrltype: text("cntrltype"),
             dctype: text("dctype"),
             uevent: text("uevent"),
+            // Read last: an attribute that answers now proves that the device lived until here.
+            transport: Some(text("transport")?),
         };
-        // Read last: an attribute that answers now proves that the device lived until here.
-        text("transport")?;
         let children = children(&directory);
         let mut reached = children.iter().filter_map(|child| system::reached_through(child));
-        let holds_system = reached.any(|namespace| system.contains(&namespace));
+        let holds_system =
+            reached.any(|namespace| system.get_or_init(|| self.system()).contains(&namespace));
         Some(Device { holds_system, ..Device::from_attributes(id, &attributes, &children) })
     }
 
