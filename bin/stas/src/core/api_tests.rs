@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::super::DISC_NQN;
 use super::super::connector::Connector;
 use super::super::finder::Finder;
-use super::super::port::{Action, DeviceEvent, Input, Notice};
+use super::super::port::{Action, DeviceEvent, Input, Notice, StafdEvent};
 use super::super::report::{self, Validity};
 use super::super::secret::Secret;
 use super::super::testing::{
@@ -188,6 +188,41 @@ fn before_the_first_reconcile_answers_come_from_the_state_file() {
     };
     let sources = report::decode(&text).unwrap();
     assert_eq!((sources[0].validity, sources[0].entries.len()), (Validity::Cached, 1));
+}
+
+// R159, R090
+#[test]
+fn a_restart_of_the_finder_costs_no_connection() {
+    fn all_pages(finder: &mut World<Finder>) -> String {
+        match finder.ask(&Request::GetAllLogPages { detailed: true }) {
+            Reply::Json(text) => text,
+            other => panic!("{other:?}"),
+        }
+    }
+    let mut finder = finding(&[record(TARGET, NQN, 0)]);
+    let mut connector = World::connector("");
+    connector.stafd(&all_pages(&mut finder));
+    connector.connected(io("nvme3", TARGET, NQN));
+    finder.tell(Input::Stop);
+    connector.tell(Input::Stafd(StafdEvent::Vanished));
+    let state = finder.saved.last().cloned().unwrap();
+    let mut finder = World::finder_after(&wants_dc("10.0.0.1"), Some(&state), Vec::new());
+    connector.tell(Input::Stafd(StafdEvent::Appeared));
+    connector.pass(10 * SECOND);
+    connector.stafd_answers(Ok(&all_pages(&mut finder)));
+    assert!(connector.is_bound(TARGET));
+    // The discovery controller answers at last, first that it cannot, then with an empty page.
+    finder.pass(SOAK);
+    finder.refused(ECONNREFUSED);
+    connector.stafd_changes(&all_pages(&mut finder));
+    assert!(connector.is_bound(TARGET));
+    finder.pass(3 * SECOND);
+    finder.connected(dc("nvme0", "10.0.0.1"));
+    connector.stafd_changes(&all_pages(&mut finder));
+    assert!(connector.is_bound(TARGET));
+    finder.serve("nvme0", 2, &[]);
+    connector.stafd_changes(&all_pages(&mut finder));
+    assert_eq!(connector.deleted(), "nvme3");
 }
 
 // R089

@@ -94,6 +94,12 @@ impl Connector {
         match restored.map(Saved::decode) {
             Some(Ok(saved)) => {
                 connector.restoring = saved.controllers;
+                let origin = Origin::Discovered.as_str();
+                connector.restoring.extend(saved.pending.into_iter().map(|fields| Known {
+                    fields,
+                    origin: origin.to_owned(), // as careful as can be
+                    ..Known::default()
+                }));
                 connector.base.hosts.remember(saved.hosts);
             }
             Some(Err(reason)) => {
@@ -405,7 +411,8 @@ impl Connector {
         let mut controllers: Vec<Known> = known.collect();
         controllers.extend(self.restoring.iter().cloned());
         let hosts = self.base.hosts.addresses();
-        let text = Saved { controllers, pending: Vec::new(), hosts }.encode();
+        let pending = self.fleet.unwanted_connects().map(|tid| tid.fields().clone()).collect();
+        let text = Saved { controllers, pending, hosts }.encode();
         self.base.save(text, out);
     }
 

@@ -426,6 +426,25 @@ fn a_stop_with_a_hanging_connect_leaves_at_once_and_keeps_all_connections() {
     assert!(world.waiting.is_empty());
 }
 
+// R157
+#[test]
+fn a_connect_in_flight_that_nobody_wants_is_undone_by_the_next_process() {
+    let mut world = World::connector("");
+    world.stafd(&one("10.0.0.5"));
+    world.stafd_changes(&page(&[]));
+    assert_eq!((world.connects().len(), world.targets().len()), (1, 0));
+    world.tell(Input::Stop);
+    let state = world.saved.last().cloned().unwrap();
+    let late = vec![io("nvme3", "10.0.0.5", NQN)];
+    // Nobody wants it, as far as stafd knows; or somebody does again.
+    let mut next = World::connector_after("", Some(&state), late.clone());
+    next.stafd(&page(&[]));
+    assert_eq!(next.deleted(), "nvme3");
+    let mut next = World::connector_after("", Some(&state), late);
+    next.stafd(&one("10.0.0.5"));
+    assert!(next.is_bound("10.0.0.5") && next.waiting.is_empty());
+}
+
 // R236
 #[test]
 fn a_thousand_wanted_and_a_thousand_existing_take_one_look_at_the_kernel() {

@@ -100,6 +100,9 @@ impl Finder {
             }
             self.fleet.want(&env, tid, Parameters::default(), role);
         }
+        if !self.leftovers.is_empty() {
+            self.fleet.look(&mut env);
+        }
     }
 
     /// Takes one input and adds what is to be done.
@@ -425,15 +428,21 @@ impl Finder {
         self.base.stopping = Some(now + self.base.config.settings.timing.stop_limit * 4 / 5);
         self.base.soak.stop();
         self.base.round = None;
-        let pending = if keep { Vec::new() } else { self.pending() };
+        let pending = self.pending(keep);
         let text = Saved { pending, ..self.remembered() }.encode();
         self.base.distrust_state_file();
         self.base.save(text, out);
         self.fleet.stop(&mut Env { now, config: &self.base.config, out }, keep);
     }
 
-    fn pending(&self) -> Vec<Fields> {
-        self.fleet.connecting().map(|tid| tid.fields().clone()).collect()
+    /// The connects in flight that the next process is to undo, should they succeed.
+    fn pending(&self, keep: bool) -> Vec<Fields> {
+        let fields = |tid: &Tid| tid.fields().clone();
+        if keep {
+            self.fleet.unwanted_connects().map(fields).collect()
+        } else {
+            self.fleet.connecting().map(fields).collect()
+        }
     }
 
     fn remembered(&self) -> Saved {

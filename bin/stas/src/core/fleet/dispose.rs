@@ -176,6 +176,12 @@ impl<R: Role> Fleet<R> {
         true
     }
 
+    /// Candidates whose connect is in flight and is to be undone when it ends.
+    pub fn unwanted_connects(&self) -> impl Iterator<Item = &Tid> {
+        let undone = |d: &Disposal<R>| matches!(d.stage, Stage::Connecting(_)) && !d.keep;
+        self.disposals.iter().filter(move |(_, disposal)| undone(disposal)).map(|(tid, _)| tid)
+    }
+
     /// A command ended that no controller in the table waits for.
     pub fn command_done(&mut self, env: &mut Env<'_>, op: OpId) {
         let is_it = |d: &Disposal<R>| matches!(&d.stage, Stage::Busy { op: it, .. } if *it == op);
