@@ -33,6 +33,8 @@ struct Stafd {
     present: bool,
     /// The question in flight.
     asking: Option<OpId>,
+    /// The latest question that was answered.
+    answered: Option<OpId>,
     /// The last answer that made sense.
     list: Option<Vec<Source>>,
     /// Of each discovery controller, the page last fetched by a running stafd.
@@ -253,12 +255,15 @@ impl Connector {
             }
             StafdEvent::LogPagesChanged | StafdEvent::DcRemoved => self.base.reconcile_soon(now),
             StafdEvent::Answer { op, result } => {
-                let expected = self.stafd.asking == Some(op);
-                if expected {
+                if self.stafd.answered.is_some_and(|latest| op <= latest) {
+                    return; // a former stafd's, overtaken by the answer in use
+                }
+                if self.stafd.asking == Some(op) {
                     self.stafd.asking = None;
                 }
                 match result.and_then(|text| report::decode(&text)) {
                     Ok(list) => {
+                        self.stafd.answered = Some(op);
                         self.learn(now, list, out);
                         if self.base.round.is_none() {
                             self.base.reconcile_soon(now); // it came too late

@@ -214,6 +214,28 @@ fn a_stafd_that_never_answers_is_not_waited_for() {
     assert_eq!(world.targets(), ["10.0.0.5", "10.0.0.6"]);
 }
 
+// R089
+#[test]
+fn an_answer_that_is_older_than_the_one_in_use_is_not_listened_to() {
+    let mut world = connected("");
+    world.tell(Input::Stafd(StafdEvent::LogPagesChanged));
+    world.pass(SOAK);
+    let late = world.take(|action| match action {
+        Action::QueryStafd { op } => Some(*op),
+        _ => None,
+    });
+    world.tell(Input::Stafd(StafdEvent::Vanished));
+    world.tell(Input::Stafd(StafdEvent::Appeared));
+    world.pass(10 * SECOND);
+    world.stafd_answers(Ok(&one("10.0.0.5")));
+    for result in [Ok(page(&[])), Err("timed out".to_owned())] {
+        world.tell(Input::Stafd(StafdEvent::Answer { op: late, result }));
+        world.pass(60 * SECOND);
+        assert!(world.is_bound("10.0.0.5") && asks(&world) == 0);
+    }
+    assert_eq!(world.logged(Level::Warn, "keeping what is known"), 0);
+}
+
 // R073
 #[test]
 fn a_reload_during_a_reconcile_is_not_lost() {

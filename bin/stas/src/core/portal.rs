@@ -132,3 +132,94 @@ impl Portals {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{NQN, SECOND, io_fields};
+    use super::super::tid::{Fields, TidDefaults};
+    use super::*;
+
+    fn portal(fields: &Fields) -> Option<Portal> {
+        Portal::of(&Tid::new(fields, &TidDefaults::default()))
+    }
+
+    fn numbered(n: u32) -> Portal {
+        let address = IpAddr::from([10, 0, 0, 1]);
+        let port = u16::try_from(n).unwrap();
+        Portal { address, port, source: None, iface: None }
+    }
+
+    struct Asker {
+        portals: Portals,
+        op: u64,
+        out: Vec<Action>,
+    }
+
+    impl Asker {
+        fn ask(&mut self, now: Time, portal: &Portal) -> Verdict {
+            let op = &mut self.op;
+            let mut next = || {
+                *op += 1;
+                OpId(*op)
+            };
+            self.portals.ask(now, portal, SECOND, &mut next, &mut self.out)
+        }
+    }
+
+    fn asker() -> Asker {
+        Asker { portals: Portals::default(), op: 0, out: Vec::new() }
+    }
+
+    // R114
+    #[test]
+    fn only_tcp_addresses_have_a_portal_and_paths_tell_them_apart() {
+        let plain = io_fields("10.0.0.5", NQN);
+        let bound = Fields { host_iface: "eth0".into(), ..plain.clone() };
+        assert!(portal(&plain).is_some());
+        assert_ne!(portal(&plain), portal(&bound));
+        assert_eq!(portal(&plain), portal(&io_fields("::ffff:10.0.0.5", "nqn.other")));
+        assert_eq!(portal(&Fields { transport: "rdma".into(), ..plain.clone() }), None);
+        assert_eq!(portal(&Fields { traddr: "name".into(), ..plain }), None);
+    }
+
+    // R114
+    #[test]
+    fn an_open_portal_is_believed_for_a_while() {
+        let (mut asker, here, now) = (asker(), numbered(1), Time::ZERO);
+        assert_eq!(asker.ask(now, &here), Verdict::Wait);
+        assert_eq!(asker.ask(now, &here), Verdict::Wait);
+        assert_eq!(asker.out.len(), 1, "one probe for all");
+        assert_eq!(asker.portals.probed(now, OpId(1), true), None);
+        assert_eq!(asker.ask(now + (OPEN_FOR - Duration::from_nanos(1)), &here), Verdict::Open);
+        assert_eq!(asker.ask(now + OPEN_FOR, &here), Verdict::Wait);
+        assert_eq!(asker.out.len(), 2);
+    }
+
+    // R114
+    #[test]
+    fn the_kernels_experience_counts_more_than_a_probe() {
+        let (mut asker, here, now) = (asker(), numbered(1), Time::ZERO);
+        asker.portals.learn(now, here.clone(), true);
+        assert_eq!(asker.ask(now, &here), Verdict::Open);
+        asker.portals.learn(now, here.clone(), false);
+        assert_eq!(asker.ask(now, &here), Verdict::Wait);
+        // A probe in flight is waited for all the same.
+        asker.portals.learn(now, here.clone(), false);
+        assert_eq!(asker.portals.probed(now, OpId(1), false), Some(here));
+        assert_eq!(asker.portals.probed(now, OpId(1), true), None, "it ends once");
+    }
+
+    // R114
+    #[test]
+    fn what_is_known_longest_is_forgotten_first() {
+        let mut asker = asker();
+        for n in 0..u32::try_from(PORTALS_MAX).unwrap() {
+            asker.portals.learn(Time::from_nanos(u64::from(n)), numbered(n), true);
+        }
+        let now = Time::from_nanos(1_000_000);
+        assert_eq!(asker.ask(now, &numbered(9999)), Verdict::Wait);
+        assert_eq!(asker.portals.known.len(), PORTALS_MAX);
+        assert_eq!(asker.ask(now, &numbered(1)), Verdict::Open);
+        assert_eq!(asker.ask(now, &numbered(0)), Verdict::Wait);
+    }
+}

@@ -76,7 +76,11 @@ impl<R: Role> Fleet<R> {
     }
 
     fn portal(&mut self, env: &mut Env<'_>, tid: &Tid) -> Verdict {
-        let Some(portal) = Portal::of(tid).filter(|_| env.config.settings.probe_tcp) else {
+        let settings = &env.config.settings;
+        let own = self.controllers.get(tid).and_then(|c| c.overrides.tls);
+        // A portal that insists on a secure channel may take a bare connection amiss.
+        let secure = own.or(settings.parameters.tls).unwrap_or(false);
+        let Some(portal) = Portal::of(tid).filter(|_| settings.probe_tcp && !secure) else {
             return Verdict::Open;
         };
         let next = &mut self.next_op;

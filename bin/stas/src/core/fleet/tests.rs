@@ -250,6 +250,16 @@ fn a_closed_portal_is_probed_once_for_all_and_kept_from_the_kernel() {
     assert_eq!(world.connects().len(), 2);
 }
 
+// R114
+#[test]
+fn a_portal_that_wants_a_secure_channel_is_not_probed() {
+    let text = "[Global]\nprobe-tcp=true\n".to_owned() + &wants_io(TARGET, ";tls=true");
+    let mut world = World::connector(&text);
+    world.pass(SOAK);
+    assert!(world.waiting.iter().all(|action| !matches!(action, Action::Probe { .. })));
+    assert_eq!(world.at(TARGET).attempts, 1);
+}
+
 // R006
 #[test]
 fn a_connect_that_nobody_wants_any_more_is_undone() {
