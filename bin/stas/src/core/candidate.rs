@@ -86,6 +86,16 @@ mod tests {
         assert_eq!((&*fields.subsysnqn, &*fields.trsvcid), ("nqn.s", "4420"));
     }
 
+    // R095
+    #[test]
+    fn without_a_host_name_of_the_reporter_the_default_counts() {
+        let parent = Fields { host_nqn: String::new(), ..parent() };
+        let defaults =
+            crate::core::tid::TidDefaults { host_nqn: "nqn.default", ignore_iface: true };
+        let tid = Tid::new(&fields(&entry(3, "fe80::9"), &parent), &defaults);
+        assert_eq!((tid.host_nqn(), tid.host_iface()), ("nqn.default", ""));
+    }
+
     // R134
     #[test]
     fn a_path_of_another_kind_is_not_inherited() {

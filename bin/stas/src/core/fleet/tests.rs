@@ -250,6 +250,44 @@ fn a_closed_portal_is_probed_once_for_all_and_kept_from_the_kernel() {
     assert_eq!(world.connects().len(), 2);
 }
 
+// R237, R114
+#[test]
+fn dead_targets_do_not_delay_reachable_ones() {
+    let mut text = "[Global]\nprobe-tcp=true\n".to_owned() + &wants_io(TARGET, "");
+    for dead in 1..=32 {
+        text += &wants_io(&format!("10.0.1.{dead}"), "");
+    }
+    let mut world = World::connector(&text);
+    world.pass(SOAK);
+    let before = world.now;
+    assert_eq!(world.waiting.len(), 33, "all are probed at once");
+    let op = world.take(|action| match action {
+        Action::Probe { op, to, .. } if to.0.to_string() == TARGET => Some(*op),
+        _ => None,
+    });
+    world.tell(Input::ProbeDone { op, result: Ok(()) });
+    assert_eq!(world.connects().len(), 1);
+    world.connected(io("nvme3", TARGET, NQN));
+    assert!(world.is_bound(TARGET) && world.now == before);
+}
+
+// R233
+#[test]
+fn a_core_that_has_everything_asks_for_no_wake_up() {
+    let mut connector = connected();
+    connector.pass(2 * RETRY_MAX);
+    assert_eq!(connector.core.next_wake(), None);
+    let mut finder = fetching();
+    finder.serve("nvme0", 1, &[]);
+    finder.pass(2 * RETRY_MAX);
+    assert_eq!(finder.core.next_wake(), None);
+    // The same once something was let go of.
+    connector.reload("");
+    connector.deleted();
+    connector.tell(Input::Wake);
+    assert_eq!(connector.core.next_wake(), None);
+}
+
 // R114
 #[test]
 fn a_portal_that_wants_a_secure_channel_is_not_probed() {
