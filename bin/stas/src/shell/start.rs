@@ -31,7 +31,7 @@ use super::daemon::Daemon;
 use super::daemon::core::{Core, Start};
 use super::devices::Devices;
 use super::fabrics;
-use super::kernel::client::Client;
+use super::kernel::client::{Client, IDLE_LIMIT};
 use super::kernel::helper;
 use super::key::Key;
 use super::manager::Manager;
@@ -248,6 +248,12 @@ fn assemble<C: Core>(
         Role::Finder => None,
         Role::Connector => Some(Peer::new(Path::new(STAFD_SOCKET), now)),
     };
+    // An event of a discovery controller is answered with a command at once, however rare it is;
+    // stacd works when something changes and can start its helper then.
+    let patience = match C::ROLE {
+        Role::Finder => None,
+        Role::Connector => Some(IDLE_LIMIT),
+    };
     let root = source.root.clone();
     let daemon = Daemon {
         core,
@@ -260,7 +266,7 @@ fn assemble<C: Core>(
         signals,
         devices,
         route,
-        kernel: Client::new(name),
+        kernel: Client::new(name, patience),
         calls: BTreeMap::new(),
         prober: Prober::default(),
         resolver: Resolver::new(root, Rng::seeded(seed ^ Time::monotonic().as_nanos())),

@@ -9,13 +9,16 @@ use super::super::world::{self, LIMIT, NQNS};
 use crate::fakedc::{Entry, Fake, Fault, Persona};
 use crate::inside::process::{self, Process};
 use crate::inside::stas::{self, Role};
-use crate::inside::{Outcome, bus, controllers, ensure_eq, measure, say, wait};
+use crate::inside::{Outcome, bus, controllers, measure, say, wait};
 
 /// Events whose way is measured, in rounds: what else the host does disturbs some of them.
 const EVENTS: usize = 200;
 const ROUNDS: usize = 5;
 /// Between two of them: whatever the last one caused is over.
 const PAUSE: Duration = Duration::from_millis(60);
+/// Events after a long silence, and the silence.
+const RARE: usize = 5;
+const SILENCE: Duration = Duration::from_secs(12);
 /// A daemon that does not stop is a finding; how soon it does is the measurement.
 const STOP: Duration = Duration::from_secs(20);
 /// Times that each stop is measured; where the kernel needs a minute afterwards, only once.
@@ -80,21 +83,29 @@ fn events() -> Outcome {
     let daemon = start(Role::Finder)?;
     wait::until("the log was read", LIMIT, || fake.seen().log_headers >= 2)?;
     for number in 0..EVENTS * ROUNDS {
-        let nqn = format!("nqn.2024-01.test:event-{number}");
         wait::pause(PAUSE);
-        fake.announce(vec![Entry::storage(&nqn, SILENT, 4420)]);
-        let (sent, _) = wait::until_found("the event is sent", LIMIT, || {
-            Ok(fake.seen().events_sent.get(number).copied())
-        })?;
-        let (asked, _) = wait::until_found("the log is asked for", LIMIT, || {
-            Ok(fake.seen().log_headers_at.into_iter().find(|at| *at >= sent))
-        })?;
-        let key = format!("event_{}_us", number / EVENTS + 1);
-        say::value(&key, &sent.until(asked).as_micros());
+        let spent = event(&fake, number)?;
+        say::value(&format!("event_{}_us", number / EVENTS + 1), &spent.as_micros());
     }
-    ensure_eq("events", &fake.seen().events_sent.len(), &(EVENTS * ROUNDS))?;
+    for number in EVENTS * ROUNDS..EVENTS * ROUNDS + RARE {
+        wait::pause(SILENCE);
+        say::value("event_rare_us", &event(&fake, number)?.as_micros());
+    }
     stop(daemon, "connected")?;
     clear()
+}
+
+/// Changes the log, as the event of this number.
+fn event(fake: &Fake, number: usize) -> Outcome<Duration> {
+    let nqn = format!("nqn.2024-01.test:event-{number}");
+    fake.announce(vec![Entry::storage(&nqn, SILENT, 4420)]);
+    let (sent, _) = wait::until_found("the event is sent", LIMIT, || {
+        Ok(fake.seen().events_sent.get(number).copied())
+    })?;
+    let (asked, _) = wait::until_found("the log is asked for", LIMIT, || {
+        Ok(fake.seen().log_headers_at.into_iter().find(|at| *at >= sent))
+    })?;
+    Ok(sent.until(asked))
 }
 
 fn idle() -> Outcome {

@@ -28,8 +28,8 @@ use crate::shell::key::Key;
 pub const WAITING_MAX: usize = 8192;
 /// Connects handed over at a time: the kernel takes one, and one waits behind it.
 const CONNECTS_MAX: usize = 2;
-/// A helper without work for this long is let go.
-const IDLE_LIMIT: Duration = Duration::from_secs(10);
+/// A helper without work for this long is let go, where nothing is lost by starting another.
+pub const IDLE_LIMIT: Duration = Duration::from_secs(10);
 /// Outcomes read in one turn.
 const TURN_MAX: usize = 64;
 const RESTART_STEPS: &[Duration] = &[
@@ -90,12 +90,15 @@ pub struct Client {
     backoff: Backoff,
     restart: Option<TimerId>,
     idle: Option<TimerId>,
+    /// How long a helper without work is kept; none is for ever.
+    patience: Option<Duration>,
 }
 
 impl Client {
-    /// A client that has not started its helper; `program` is the helper's visible name.
+    /// A client that has not started its helper; `program` is the helper's visible name, `patience`
+    /// is how long it is kept without work (for ever, when there is none).
     #[must_use]
-    pub fn new(program: &str) -> Self {
+    pub fn new(program: &str, patience: Option<Duration>) -> Self {
         Self {
             program: program.to_owned(),
             running: None,
@@ -106,6 +109,7 @@ impl Client {
             backoff: Backoff::new(RESTART_STEPS),
             restart: None,
             idle: None,
+            patience,
         }
     }
 
@@ -140,7 +144,8 @@ impl Client {
         if work {
             self.idle.take().map(|timer| lp.cancel(timer));
         } else if self.running.is_some() && self.idle.is_none() {
-            self.idle = Some(lp.set_timer(lp.now() + IDLE_LIMIT, Key::HelperIdle));
+            self.idle =
+                self.patience.map(|patience| lp.set_timer(lp.now() + patience, Key::HelperIdle));
         }
         if work && self.running.is_none() && self.restart.is_none() {
             if let Err(error) = self.start(lp) {
@@ -362,7 +367,7 @@ mod tests {
 
     #[test]
     fn jobs_of_a_helper_that_dies_end_and_it_is_started_again() {
-        let mut client = Client::new("stafd");
+        let mut client = Client::new("stafd", None);
         for op in 0..4 {
             client.submit(OpId(op), connect()); // two are handed over at a time
         }
@@ -382,7 +387,7 @@ mod tests {
 
     #[test]
     fn too_many_jobs_are_refused_at_once() {
-        let mut client = Client::new("stafd");
+        let mut client = Client::new("stafd", None);
         let last = u64::try_from(WAITING_MAX).unwrap_or(u64::MAX);
         for op in 0..=last {
             client.submit(OpId(op), connect());
