@@ -136,6 +136,7 @@ fn shell(names: &[String], arguments: &Arguments) -> Result<bool, Box<dyn Error>
         kernel: &lab.kernel(kernel)?,
         image: &packed,
         memory_mib: scenario.needs.memory_mib,
+        steady: scenario.needs.steady,
         disk: disk.as_deref(),
         console: &folder.join("console"),
         limit: SHELL_LIMIT,

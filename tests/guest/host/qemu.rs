@@ -23,6 +23,9 @@ const REPORT_BYTES_MAX: usize = 8 << 20;
 /// Same kernel arguments for all: no clock games, a panic ends the emulator.
 const KERNEL_ARGUMENTS: &str = "console=ttyS0 quiet panic=-1 mitigations=off";
 
+/// Two nanoseconds for each instruction, about what an idle host emulates; no waiting for timers.
+const STEADY: &str = "shift=1,sleep=off";
+
 /// What to boot.
 #[derive(Clone, Copy, Debug)]
 pub struct Machine<'a> {
@@ -36,6 +39,8 @@ pub struct Machine<'a> {
     pub disk: Option<&'a Path>,
     /// File for what the kernel prints.
     pub console: &'a Path,
+    /// Time goes by the instructions of the guest, not by the clock of the host.
+    pub steady: bool,
     /// Longest life of the emulator.
     pub limit: Duration,
 }
@@ -107,6 +112,9 @@ impl Machine<'_> {
             .arg("-initrd")
             .arg(self.image)
             .args(["-append", KERNEL_ARGUMENTS]);
+        if self.steady {
+            command.args(["-icount", STEADY, "-rtc", "clock=vm"]);
+        }
         if let Some(disk) = self.disk {
             let drive = format!("file={},if=virtio,format=raw,snapshot=on", disk.display());
             command.args(["-drive", &drive]);

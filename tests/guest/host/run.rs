@@ -94,6 +94,7 @@ pub fn run_heard(
         kernel: &lab.kernel(kernel)?,
         image: &packed,
         memory_mib: scenario.needs.memory_mib,
+        steady: scenario.needs.steady,
         disk: disk.as_deref(),
         console: &folder.join("console"),
         limit: BOOT_ALLOWANCE + Duration::from_secs(scenario.seconds),

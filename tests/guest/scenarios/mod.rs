@@ -65,6 +65,8 @@ pub struct Needs {
     pub nvme_cli: bool,
     /// The disk with the reference implementation.
     pub reference: bool,
+    /// A clock that goes by the guest's instructions, whatever else the host does.
+    pub steady: bool,
     /// Further kernel modules, each `NAME [PARAMETERS]`.
     pub modules: &'static [&'static str],
 }
@@ -79,6 +81,7 @@ impl Needs {
         udev: false,
         nvme_cli: false,
         reference: false,
+        steady: false,
         modules: &[],
     };
 }

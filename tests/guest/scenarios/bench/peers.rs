@@ -74,6 +74,7 @@ impl Side {
     }
 }
 
+/// Connects in turns, and everything that a host without a hurry can tell besides.
 pub(super) fn run(_: &Guest) -> Outcome {
     let _surroundings = surroundings()?;
     let recorder = Recorder::start()?;
@@ -81,13 +82,26 @@ pub(super) fn run(_: &Guest) -> Outcome {
     warm_up()?;
     alone(Side::Ours)?;
     alone(Side::Reference)?;
+    turns(&recorder, true)
+}
+
+/// Connects in turns, no more.
+pub(super) fn run_turns(_: &Guest) -> Outcome {
+    let _surroundings = surroundings()?;
+    let recorder = Recorder::start()?;
+    configure("")?;
+    warm_up()?;
+    turns(&recorder, false)
+}
+
+fn turns(recorder: &Recorder, and_idle: bool) -> Outcome {
     let line = stas::line("127.0.0.1", PORT, None);
     configure(&format!("[Controllers]\n{line}"))?;
     for number in 1..=REPETITIONS {
         say::step(format!("repetition {number} of {REPETITIONS}"));
-        connect_all(&recorder)?;
+        connect_all(recorder)?;
         for side in [Side::Ours, Side::Reference] {
-            connect_by(side, &recorder, number == REPETITIONS)?;
+            connect_by(side, recorder, and_idle && number == REPETITIONS)?;
         }
     }
     ensure(!recorder.lost_some(), "the recorder lost events")
@@ -257,6 +271,10 @@ fn connect_by(side: Side, recorder: &Recorder, and_idle: bool) -> Outcome {
     wait::pause(CALM);
     for _ in 0..LISTS {
         say::value(&format!("{name}_list_us"), &side.list()?.as_micros());
+        if let Side::Ours = side {
+            // The other client asks the same daemon, in the same minute.
+            say::value("reference_asks_ours_us", &Side::Reference.list()?.as_micros());
+        }
     }
     costs(side, &daemons, "listed")?;
     if and_idle {
