@@ -132,10 +132,12 @@ impl<R: Role> Fleet<R> {
         }
     }
 
-    /// The connection was not touched yet: the controller goes on as if nothing had been.
+    /// The connection was not touched yet: the controller goes on as if nothing had been. Whether
+    /// commands may be sent, a look at the kernel tells.
     fn take_back(&mut self, mut fresh: Controller<R>, device: DeviceId) {
         let tid = fresh.tid.clone();
-        fresh.state = State::Connected { device, live: true };
+        fresh.state = State::Connected { device, live: false };
+        self.suspect = true;
         self.news.push(News::Bound(tid.clone()));
         self.controllers.insert(tid, fresh);
     }

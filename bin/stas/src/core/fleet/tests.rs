@@ -372,6 +372,25 @@ fn a_controller_wanted_again_during_its_disconnect_starts_anew_after_it() {
     assert_eq!(world.connects().len(), 1);
 }
 
+// R137, R112
+#[test]
+fn a_controller_taken_back_is_sent_nothing_until_it_lives() {
+    for state in [KernelState::Connecting, KernelState::Live] {
+        let mut world = fetching();
+        world.serve("nvme0", 1, &[]);
+        world.reload("");
+        world.serve("nvme0", 1, &[]);
+        world.kernel.devices[0].state = state.clone();
+        world.reload(&wants_dc("10.0.0.1"));
+        let (op, _) = world.take_delete();
+        world.tell(Input::DeleteDone { op, result: Err(EBUSY) });
+        assert!(world.is_bound("10.0.0.1"));
+        assert_eq!(world.waiting.len(), usize::from(state == KernelState::Live), "{state:?}");
+        world.tell(Input::Device(DeviceEvent::Connected { name: "nvme0".to_owned() }));
+        assert!(world.serve("nvme0", 1, &[]) > 0);
+    }
+}
+
 // R138
 #[test]
 fn the_more_specific_of_two_entries_owns_the_connection_of_both() {
