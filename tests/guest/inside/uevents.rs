@@ -9,13 +9,14 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use plinth::time::Time;
 use rustix::io::Errno;
 use rustix::net::netlink::{KOBJECT_UEVENT, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
 
-use super::Outcome;
+use super::{Outcome, wait};
 
 /// Multicast group of the kernel's own messages.
 const GROUP_KERNEL: u32 = 1;
@@ -126,6 +127,18 @@ impl Recorder {
     #[must_use]
     pub fn made_and_removed(&self) -> (usize, usize) {
         (self.count(|e| e.action == "add"), self.count(|e| e.action == "remove"))
+    }
+
+    /// Waits until exactly this many controllers were made and removed. Events arrive a moment after
+    /// sysfs shows what they tell, so what was seen there says nothing about the count yet.
+    ///
+    /// # Errors
+    /// A finding with the counts instead after `limit`.
+    pub fn await_counts(&self, made: usize, removed: usize, limit: Duration) -> Outcome {
+        let what = format!("controllers made and removed are {made} and {removed}");
+        wait::until(&what, limit, || self.made_and_removed() == (made, removed))
+            .map_err(|trouble| trouble.during(&format!("they are {:?}", self.made_and_removed())))
+            .map(drop)
     }
 
     /// Whether the kernel dropped events before this recorder could read them.

@@ -79,6 +79,7 @@ fn reported_twice(_: &Guest) -> Outcome {
     wait::until("all three are connected", LIMIT, || controllers::discovery().len() == 3)?;
     let calm = Duration::from_secs(6);
     let recorder = world.recorder.clone();
+    recorder.await_counts(5, 0, LIMIT)?;
     wait::throughout("nothing else is made", calm, || recorder.made_and_removed() == (5, 0))?;
     for fake in &fakes {
         ensure_eq("hosts at one controller", &fake.seen().hosts.len(), &1)?;

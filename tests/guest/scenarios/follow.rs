@@ -58,8 +58,7 @@ fn one_dc(with_bus: bool) -> Outcome {
     say::value("stafd_resident_kib", &world.finder.resident_kib()?);
     say::value("stacd_resident_kib", &world.connector.resident_kib()?);
 
-    let made = world.recorder.made_and_removed();
-    ensure_eq("controllers made and removed", &made, &(4, 0))?;
+    world.recorder.await_counts(4, 0, LIMIT)?;
     world.stop()?;
     ensure_eq("live storage after the stop", &controllers::live_nqns().len(), &3)?;
     ensure_eq("discovery after the stop", &controllers::discovery().len(), &1)?;
@@ -176,6 +175,11 @@ fn target_changes(_: &Guest) -> Outcome {
     say::value("connected_again_ms", &spent.as_millis());
 
     // Namespaces are the kernel's business: nothing is connected or disconnected for them.
+    let recorder = world.recorder.clone();
+    wait::until("the events of what is there are in", LIMIT, || {
+        let (made, removed) = recorder.made_and_removed();
+        made - removed == 4
+    })?;
     let made = world.recorder.made_and_removed();
     nvmet::namespace(NQNS[0], 2)?;
     wait::until("a second disk", LIMIT, || controllers::disks(NQNS[0]).len() == 2)?;
@@ -215,6 +219,7 @@ fn withdrawn(_: &Guest) -> Outcome {
     say::step("followed the records");
 
     // The page is lost, not empty: what it announced stays connected.
+    world.recorder.await_counts(5, 1, LIMIT)?;
     let made = world.recorder.made_and_removed();
     drop(fake);
     let calm = Duration::from_secs(8);
@@ -261,7 +266,7 @@ fn taken_away(_: &Guest) -> Outcome {
     let spent = controllers::await_storage(&NQNS[..2], LIMIT)?;
     returned("storage", spent)?;
     world.connector.says("Received \"remove\" event", LIMIT)?;
-    ensure_eq("controllers made and removed", &world.recorder.made_and_removed(), &(5, 2))?;
+    world.recorder.await_counts(5, 2, LIMIT)?;
     world.stop()
 }
 

@@ -8,7 +8,7 @@ use plinth::time::Time;
 use super::world::{self, FINDER, PORT, World};
 use super::{Guest, Kernel, Needs, Scenario};
 use crate::inside::stas::{self, Role};
-use crate::inside::{Outcome, controllers, ensure, ensure_eq, nvmet, process, say, wait};
+use crate::inside::{Outcome, controllers, ensure, nvmet, process, say, wait};
 
 /// Subsystems, each on both ports.
 const SUBSYSTEMS: usize = 200;
@@ -77,8 +77,7 @@ fn many(_: &Guest) -> Outcome {
         say::value("stafd_processor_ms", &finder.processor_time()?.as_millis());
         say::value("stacd_processor_ms", &connector.processor_time()?.as_millis());
     }
-    let made = world.recorder.made_and_removed();
-    ensure_eq("controllers made and removed", &made, &(PATHS + 2, 0))?;
+    world.recorder.await_counts(PATHS + 2, 0, LIMIT)?;
     say::value("stafd_resident_kib", &world.finder.resident_kib()?);
     say::value("stacd_resident_kib", &world.connector.resident_kib()?);
 
@@ -88,8 +87,7 @@ fn many(_: &Guest) -> Outcome {
     say::step(format!("the network was away, {} controllers live", live()));
     let spent = wait::until("all controllers are live again", LIMIT, || live() == PATHS + 2)?;
     say::value("live_again_ms", &spent.as_millis());
-    let made = world.recorder.made_and_removed();
-    ensure_eq("controllers made and removed in all", &made, &(PATHS + 2, 0))?;
+    world.recorder.await_counts(PATHS + 2, 0, LIMIT)?;
     ensure(!world.recorder.lost_some(), "the recorder lost events")?;
     wait::until("stacd knows all as live", LIMIT, || {
         stas::list(Role::Connector).is_ok_and(|list| {
