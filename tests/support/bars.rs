@@ -2,7 +2,7 @@
 //! Bars: what was measured, beside what a peer needs for the same, against what was promised.
 //!
 //! A bar is a line of a file: the measure's name, a tab, and either the most it may be or, with an
-//! `x`, the most it may be of the peer's. What is measured needs a bar, and the other way round.
+//! `x`, the most it may be of the peer's. A bar needs its measure; a measure without one is shown.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
