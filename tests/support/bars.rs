@@ -84,7 +84,8 @@ pub struct Row {
 
 impl Row {
     fn ratio(&self) -> Option<f64> {
-        self.measure.peer.map(|(peer, _)| self.measure.ours / peer)
+        let (peer, _) = self.measure.peer.filter(|(peer, _)| *peer > 0.0)?;
+        Some(self.measure.ours / peer)
     }
 
     /// Whether the bar is met; what has none is.
@@ -207,6 +208,13 @@ mod tests {
         };
         assert_eq!(rows(10.0, 40.0), [true, true]);
         assert_eq!(rows(10.1, 40.1), [false, false]);
+    }
+
+    #[test]
+    fn nothing_is_compared_with_a_peer_that_needs_nothing() {
+        let rows = compare(vec![measure("a", 0.0, Some(0.0))], parse("a\t0").unwrap()).unwrap();
+        assert!(rows[0].is_met());
+        assert!(!table(&rows).contains("NaN"));
     }
 
     #[test]
