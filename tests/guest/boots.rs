@@ -62,26 +62,26 @@ scenarios! {
     root_reported_twice_6_12: "reported-twice" on V6_12;
     root_event_storm_6_12: "event-storm" on V6_12;
     root_dead_targets_6_12: "dead-targets" on V6_12;
-    root_audit_waits_6_12: "audit-waits" on V6_12;
-    root_reference_6_12: "reference" on V6_12;
-    root_no_state_6_12: "no-state" on V6_12;
-    root_bus_lost_6_12: "bus-lost" on V6_12;
-    root_bus_signals_6_12: "bus-signals" on V6_12;
-    root_clients_6_12: "clients" on V6_12;
-    root_clients_no_bus_6_12: "clients-no-bus" on V6_12;
-    root_cost_6_12: "cost" on V6_12;
-    root_reload_burst_6_12: "reload-burst" on V6_12;
-    root_withdrawn_6_12: "withdrawn" on V6_12;
-    root_stalling_dc_6_12: "stalling-dc" on V6_12;
-    root_mute_dc_6_12: "mute-dc" on V6_12;
-    root_names_6_12: "names" on V6_12;
-    root_scope_own_6_12: "scope-own" on V6_12;
-    root_scope_all_6_12: "scope-all" on V6_12;
-    root_scope_none_6_12: "scope-none" on V6_12;
-    root_many_6_12: "many" on V6_12;
-    root_mixed_finder_6_12: "mixed-finder" on V6_12;
-    root_mixed_connector_6_12: "mixed-connector" on V6_12;
-    root_upgrade_6_12: "upgrade" on V6_12;
+    root_audit_waits_6_1: "audit-waits" on V6_1;
+    root_reference_6_1: "reference" on V6_1;
+    root_no_state_6_1: "no-state" on V6_1;
+    root_bus_lost_6_1: "bus-lost" on V6_1;
+    root_bus_signals_6_1: "bus-signals" on V6_1;
+    root_clients_6_1: "clients" on V6_1;
+    root_clients_no_bus_6_1: "clients-no-bus" on V6_1;
+    root_cost_6_1: "cost" on V6_1;
+    root_reload_burst_6_1: "reload-burst" on V6_1;
+    root_withdrawn_6_1: "withdrawn" on V6_1;
+    root_stalling_dc_6_1: "stalling-dc" on V6_1;
+    root_mute_dc_6_1: "mute-dc" on V6_1;
+    root_names_6_1: "names" on V6_1;
+    root_scope_own_6_1: "scope-own" on V6_1;
+    root_scope_all_6_1: "scope-all" on V6_1;
+    root_scope_none_6_1: "scope-none" on V6_1;
+    root_many_6_1: "many" on V6_1;
+    root_mixed_finder_6_1: "mixed-finder" on V6_1;
+    root_mixed_connector_6_1: "mixed-connector" on V6_1;
+    root_upgrade_6_1: "upgrade" on V6_1;
 }
 
 #[test]

@@ -75,7 +75,7 @@ pub const NO_STATE: Scenario = Scenario {
     name: "no-state",
     about: "the state directory is read-only, is damaged, is missing: the daemons work on",
     needs: Needs { stas: true, bus: true, ..Needs::BARE },
-    kernels: &[Kernel::V6_12],
+    kernels: &[Kernel::V6_1],
     seconds: 120,
     run: no_state,
 };

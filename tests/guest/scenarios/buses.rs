@@ -17,7 +17,7 @@ pub const BUS_LOST: Scenario = Scenario {
     name: "bus-lost",
     about: "the bus comes late, freezes, dies, returns: the daemons work on and are found again",
     needs: Needs { stas: true, bus: true, ..Needs::BARE },
-    kernels: &[Kernel::V6_12],
+    kernels: &[Kernel::V6_1],
     seconds: 150,
     run: bus_lost,
 };
@@ -77,7 +77,7 @@ pub const BUS_SIGNALS: Scenario = Scenario {
     name: "bus-signals",
     about: "each fetch is announced, one reconcile says once that controllers went; names in calls",
     needs: Needs { stas: true, bus: true, ..Needs::BARE },
-    kernels: &[Kernel::V6_12],
+    kernels: &[Kernel::V6_1],
     seconds: 120,
     run: bus_signals,
 };

@@ -21,7 +21,7 @@ pub const CLIENTS: Scenario = Scenario {
     name: "clients",
     about: "every command of stafctl and stacctl, daemons up and down, root and nobody",
     needs: Needs { stas: true, bus: true, ..Needs::BARE },
-    kernels: &[Kernel::V6_12],
+    kernels: &[Kernel::V6_1],
     seconds: 120,
     run: clients,
 };
@@ -31,7 +31,7 @@ pub const CLIENTS_NO_BUS: Scenario = Scenario {
     name: "clients-no-bus",
     about: "every command of stafctl and stacctl where there is no bus",
     needs: Needs { stas: true, ..Needs::BARE },
-    kernels: &[Kernel::V6_12],
+    kernels: &[Kernel::V6_1],
     seconds: 120,
     run: clients_no_bus,
 };
@@ -200,7 +200,7 @@ pub const COST: Scenario = Scenario {
     name: "cost",
     about: "how long starts, answers and stops take, and that an idle daemon stays small",
     needs: Needs { stas: true, bus: true, ..Needs::BARE },
-    kernels: &[Kernel::V6_12],
+    kernels: &[Kernel::V6_1],
     seconds: 120,
     run: cost,
 };

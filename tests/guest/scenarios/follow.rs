@@ -108,7 +108,7 @@ pub const RELOAD_BURST: Scenario = Scenario {
     name: "reload-burst",
     about: "the configuration changes ten times in a second: only the last one takes effect",
     needs: WITHOUT_BUS,
-    kernels: &[Kernel::V6_12],
+    kernels: &[Kernel::V6_1],
     seconds: 90,
     run: reload_burst,
 };
@@ -194,7 +194,7 @@ pub const WITHDRAWN: Scenario = Scenario {
     name: "withdrawn",
     about: "a discovery controller withdraws records, then dies: what stays connected",
     needs: WITH_BUS,
-    kernels: &[Kernel::V6_12],
+    kernels: &[Kernel::V6_1],
     seconds: 150,
     run: withdrawn,
 };

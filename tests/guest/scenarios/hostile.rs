@@ -64,7 +64,7 @@ pub const STALLING_DC: Scenario = Scenario {
     name: "stalling-dc",
     about: "discovery controllers that are mute, hang up, never settle: others go on",
     needs: Needs { stas: true, ..Needs::BARE },
-    kernels: &[Kernel::V6_12],
+    kernels: &[Kernel::V6_1],
     seconds: 200,
     run: stalling_dc,
 };
@@ -107,7 +107,7 @@ pub const MUTE_DC: Scenario = Scenario {
     name: "mute-dc",
     about: "a discovery controller that never greets: the connect blocks, the daemon does not",
     needs: Needs { stas: true, ..Needs::BARE },
-    kernels: &[Kernel::V6_12],
+    kernels: &[Kernel::V6_1],
     seconds: 150,
     run: mute_dc,
 };

@@ -20,7 +20,7 @@ pub const MANY: Scenario = Scenario {
     name: "many",
     about: "200 subsystems on 2 ports: connected, network away for 30 s, all live again",
     needs: Needs { stas: true, memory_mib: 3072, ..Needs::BARE },
-    kernels: &[Kernel::V6_12],
+    kernels: &[Kernel::V6_1],
     seconds: 600,
     run: many,
 };

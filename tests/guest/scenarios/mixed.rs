@@ -24,7 +24,7 @@ pub const REFERENCE: Scenario = Scenario {
     name: "reference",
     about: "the rig: the reference's daemons on their own disk connect and follow",
     needs: Needs { stas: false, ..NEEDS },
-    kernels: &[Kernel::V6_12],
+    kernels: &[Kernel::V6_1],
     seconds: 400,
     run: alone,
 };
@@ -48,7 +48,7 @@ pub const MIXED_FINDER: Scenario = Scenario {
     name: "mixed-finder",
     about: "our stafd with the reference's stacd, and each one's clients",
     needs: NEEDS,
-    kernels: &[Kernel::V6_12],
+    kernels: &[Kernel::V6_1],
     seconds: 400,
     run: mixed_finder,
 };
@@ -58,7 +58,7 @@ pub const MIXED_CONNECTOR: Scenario = Scenario {
     name: "mixed-connector",
     about: "the reference's stafd with our stacd, and each one's clients",
     needs: NEEDS,
-    kernels: &[Kernel::V6_12],
+    kernels: &[Kernel::V6_1],
     seconds: 400,
     run: mixed_connector,
 };
@@ -68,7 +68,7 @@ pub const UPGRADE: Scenario = Scenario {
     name: "upgrade",
     about: "the reference's daemons are replaced by ours: no connection is lost or made",
     needs: NEEDS,
-    kernels: &[Kernel::V6_12],
+    kernels: &[Kernel::V6_1],
     seconds: 400,
     run: upgrade,
 };

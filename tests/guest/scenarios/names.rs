@@ -15,7 +15,7 @@ pub const NAMES: Scenario = Scenario {
     name: "names",
     about: "controllers by host name: one resolves, one only later, then no name resolves any more",
     needs: Needs { stas: true, ..Needs::BARE },
-    kernels: &[Kernel::V6_12],
+    kernels: &[Kernel::V6_1],
     seconds: 150,
     run: names,
 };

@@ -20,7 +20,7 @@ pub const SCOPE_OWN: Scenario = Scenario {
     name: "scope-own",
     about: "disconnect-scope=only-stas-connections: a foreign connection stays",
     needs: NEEDS,
-    kernels: &[Kernel::V6_12],
+    kernels: &[Kernel::V6_1],
     seconds: 120,
     run: scope_own,
 };
@@ -70,7 +70,7 @@ pub const SCOPE_ALL: Scenario = Scenario {
     name: "scope-all",
     about: "disconnect-scope=all-...: a foreign connection goes, unless it is wanted",
     needs: NEEDS,
-    kernels: &[Kernel::V6_12],
+    kernels: &[Kernel::V6_1],
     seconds: 120,
     run: scope_all,
 };
@@ -114,7 +114,7 @@ pub const SCOPE_NONE: Scenario = Scenario {
     name: "scope-none",
     about: "disconnect-scope=no-disconnect: what is not wanted any more stays connected",
     needs: NEEDS,
-    kernels: &[Kernel::V6_12],
+    kernels: &[Kernel::V6_1],
     seconds: 120,
     run: scope_none,
 };
@@ -138,7 +138,7 @@ pub const AUDIT_WAITS: Scenario = Scenario {
     name: "audit-waits",
     about: "stacd starts long before stafd: nothing is disconnected until stafd has answered",
     needs: NEEDS,
-    kernels: &[Kernel::V6_12],
+    kernels: &[Kernel::V6_1],
     seconds: 120,
     run: audit_waits,
 };
