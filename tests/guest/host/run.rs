@@ -160,11 +160,8 @@ fn judge(report: &Report) -> Judgement {
         });
         return Judgement::Passed(values.collect());
     }
-    if crashed && !matches!(report.ending, Ending::Said(_)) {
-        Judgement::Crashed
-    } else {
-        Judgement::Failed
-    }
+    // The guest may get to say something after an oops; it means nothing any more.
+    if crashed { Judgement::Crashed } else { Judgement::Failed }
 }
 
 #[cfg(test)]
@@ -193,10 +190,11 @@ mod tests {
     }
 
     #[test]
-    fn a_crash_counts_as_one_only_when_the_guest_fell_silent() {
+    fn a_run_that_fails_after_a_crash_says_nothing() {
         let console = "[ 1.0] Kernel panic - not syncing";
         assert_eq!(judged(&[], console, Ending::Quit), "crashed");
         assert_eq!(judged(&[], console, Ending::TimedOut), "crashed");
-        assert_eq!(judged(&[], console, Ending::Said(1)), "failed");
+        assert_eq!(judged(&[], console, Ending::Said(1)), "crashed");
+        assert_eq!(judged(&[], console, Ending::Said(0)), "passed");
     }
 }

@@ -34,7 +34,7 @@ pub struct Controller {
     pub dctype: String,
     /// Such as `tcp`.
     pub transport: String,
-    /// The parts of the `address` attribute.
+    /// Where it is: `traddr`, `trsvcid`, `host_traddr`, `host_iface`, as far as they are set.
     pub address: BTreeMap<String, String>,
     /// The host name it was connected with.
     pub host_nqn: String,
@@ -72,8 +72,13 @@ pub fn all() -> Vec<Controller> {
         .flatten()
         .map(|entry| {
             let path = entry.path();
-            let address = attribute(&path, "address");
-            let parts = address.split(',').filter_map(|part| part.split_once('='));
+            // Not from the attribute `address`: to read it while the connection is being closed is
+            // a null pointer to Linux 6.12 (nvme_tcp_get_address), and the end of the reader.
+            let address = attribute(&path, "uevent");
+            let parts = address.lines().filter_map(|line| {
+                let (key, value) = line.strip_prefix("NVME_")?.split_once('=')?;
+                (value != "none").then(|| (key.to_lowercase(), value.to_owned()))
+            });
             Controller {
                 name: entry.file_name().to_string_lossy().into_owned(),
                 state: attribute(&path, "state"),
@@ -81,7 +86,7 @@ pub fn all() -> Vec<Controller> {
                 kind: attribute(&path, "cntrltype"),
                 dctype: attribute(&path, "dctype"),
                 transport: attribute(&path, "transport"),
-                address: parts.map(|(k, v)| (k.trim().to_owned(), v.trim().to_owned())).collect(),
+                address: parts.collect(),
                 host_nqn: attribute(&path, "hostnqn"),
             }
         })
