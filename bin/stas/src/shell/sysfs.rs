@@ -65,14 +65,19 @@ impl Sysfs {
     fn read(&self, name: &str, system: &OnceCell<BTreeSet<String>>) -> Option<Device> {
         let (directory, id) = self.open(name)?;
         let text = |attribute| read(&directory, attribute);
+        let (state, uevent) = (text("state"), text("uevent"));
+        // Linux 6.12 follows a null pointer, which ends the reader, when `address` is read while a
+        // TCP connection is being closed. It tells more than `uevent` only of live controllers.
+        let is_live = state.as_deref().is_some_and(|state| state.trim() == "live");
+        let is_told = uevent.as_deref().is_some_and(|uevent| uevent.contains("NVME_TRADDR="));
         let attributes = Attributes {
-            address: text("address"),
+            address: if is_live || !is_told { text("address") } else { None },
             subsysnqn: text("subsysnqn"),
             hostnqn: text("hostnqn"),
-            state: text("state"),
+            state,
             cntrltype: text("cntrltype"),
             dctype: text("dctype"),
-            uevent: text("uevent"),
+            uevent,
             // Read last: an attribute that answers now proves that the device lived until here.
             transport: Some(text("transport")?),
         };
@@ -241,6 +246,22 @@ mod tests {
         assert_eq!(device.state, State::Live);
         assert!(device.is_discovery());
         assert_eq!(tree.sysfs().id("nvme2"), Some(device.id.clone()));
+    }
+
+    #[test]
+    fn the_address_of_a_dying_controller_is_left_unread() {
+        let tree = Tree::new("dying");
+        let address = ("address", "traddr=192.0.2.1,trsvcid=8009,src_addr=192.0.2.9\n");
+        let uevent = ("uevent", "NVME_TRTYPE=tcp\nNVME_TRADDR=192.0.2.1\nNVME_TRSVCID=8009\n");
+        for (name, state, source) in [
+            ("nvme0", "live\n", "192.0.2.9"),
+            ("nvme1", "deleting\n", ""),
+            ("nvme2", "connecting\n", ""),
+        ] {
+            tree.add(name, &[("transport", "tcp\n"), address, uevent, ("state", state)]);
+            let device = tree.sysfs().device(name).unwrap();
+            assert_eq!((device.traddr.as_str(), device.src_addr.as_str()), ("192.0.2.1", source));
+        }
     }
 
     #[test]
