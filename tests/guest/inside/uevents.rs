@@ -129,8 +129,8 @@ impl Recorder {
         (self.count(|e| e.action == "add"), self.count(|e| e.action == "remove"))
     }
 
-    /// Waits until exactly this many controllers were made and removed. Events arrive a moment after
-    /// sysfs shows what they tell, so what was seen there says nothing about the count yet.
+    /// Waits until exactly this many controllers were made and removed. Events arrive a moment
+    /// after sysfs shows what they tell, so what was seen there says nothing about the count yet.
     ///
     /// # Errors
     /// A finding with the counts instead after `limit`.
