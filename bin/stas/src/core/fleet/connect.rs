@@ -102,7 +102,11 @@ impl<R: Role> Fleet<R> {
     /// for both. One that cannot be connected is not waited for.
     fn waits_for_sibling(&mut self, tid: &Tid) -> bool {
         // One that is no longer wanted but still being connected will be left to this one.
-        if self.connects.values().any(|other| more_specific(other, tid)) {
+        let unwanted = |other: &Tid| !self.controllers.contains_key(other);
+        let in_flight = |other: &Tid| {
+            more_specific(other, tid) || (more_specific(tid, other) && unwanted(other))
+        };
+        if self.connects.values().any(in_flight) {
             return true;
         }
         let after = (Bound::Excluded(tid), Bound::Unbounded);
