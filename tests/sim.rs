@@ -64,3 +64,8 @@ fn every_world_settles_and_no_connection_is_cut_for_silence() {
         }
     }
 }
+
+#[test]
+fn an_entry_that_gains_an_interface_waits_for_its_former_self() {
+    run(11_309, false);
+}
