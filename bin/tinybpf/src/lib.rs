@@ -6,4 +6,6 @@
 //! what speaks to the kernel through libbpf is behind the feature `libbpf`, and its unsafe code is
 //! confined to `sys`.
 
+pub mod diagnosis;
+pub mod errno;
 pub mod error;
