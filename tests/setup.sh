@@ -40,6 +40,13 @@ command -v dbus-daemon      dbus
 command -v mandoc           mandoc
 command -v shellcheck       shellcheck
 command -v setpriv          util-linux
+command -v clang-19         clang-19
+command -v llvm-strip-19    llvm-19
+command -v clang-14         clang-14
+test -e /usr/include/libelf.h libelf-dev
+test -e /usr/include/zlib.h zlib1g-dev
+test -e /usr/include/$(arch)-linux-gnu/sys/sdt.h systemtap-sdt-dev
+command -v bpftool          bpftool
 command -v debootstrap      debootstrap
 test -e /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
 TABLE
