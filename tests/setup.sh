@@ -16,8 +16,10 @@ umask 022
 
 here=$(cd "$(dirname "$0")/.." && pwd)
 cache=${PLINTH_CACHE:-${CARGO_TARGET_DIR:-$here/target}/lab}
-# The release whose kernels the guest boots, and the one that carries the reference.
+# The release whose kernels the guest boots, the one with the newest kernel that there is, and the
+# one that carries the reference.
 guest_suite=bookworm
+newest_suite=sid
 reference_suite=trixie
 guest_programs=(dbus-daemon avahi-daemon nvme-cli udev iproute2)
 reference_programs=nvme-stas,dbus,avahi-daemon,nvme-cli,kmod,iproute2,procps,udev
@@ -82,20 +84,22 @@ mirror() {
 }
 
 # apt with a state of its own: no root needed, no effect on the machine, an empty machine as its base.
+# Each suite has its own, or all would come from the newest.
+apt=$cache/apt
 private_apt() {
   local tool=$1
   shift
-  "$tool" -o Dir::Etc::SourceList="$cache/apt/sources.list" -o Dir::Etc::SourceParts=/dev/null \
+  "$tool" -o Dir::Etc::SourceList="$apt/sources.list" -o Dir::Etc::SourceParts=/dev/null \
     -o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null \
-    -o Dir::State="$cache/apt/state" -o Dir::State::Lists="$cache/apt/lists" \
-    -o Dir::State::status="$cache/apt/status" -o Dir::Cache="$cache/apt/cache" \
-    -o Dir::Cache::archives="$cache/apt/archives" -o Debug::NoLocking=1 -o APT::Sandbox::User="$(id -un)" \
+    -o Dir::State="$apt/state" -o Dir::State::Lists="$apt/lists" \
+    -o Dir::State::status="$apt/status" -o Dir::Cache="$apt/cache" \
+    -o Dir::Cache::archives="$apt/archives" -o Debug::NoLocking=1 -o APT::Sandbox::User="$(id -un)" \
     -o Acquire::Languages=none -o APT::Architecture=amd64 -o APT::Architectures::=amd64 "$@"
 }
 
 private_lists() {
-  local main security keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-  [ ! -e "$cache/apt/fresh" ] || return 0
+  local suite=$1 main security keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+  [ ! -e "$apt/fresh" ] || return 0
   main=$(mirror main)
   if [ -z "$main" ] && [ "$(id -u)" -eq 0 ]; then
     apt-get update -qq # a fresh machine knows its mirrors only after this
@@ -103,35 +107,47 @@ private_lists() {
   fi
   security=$(mirror security)
   [ -n "$main" ] || die "apt knows no Debian mirror here (run apt-get update, or use a Debian machine)"
-  mkdir -p "$cache/apt/state" "$cache/apt/lists/partial" "$cache/apt/cache" "$cache/apt/archives/partial"
-  : >"$cache/apt/status"
+  mkdir -p "$apt/state" "$apt/lists/partial" "$apt/cache" "$apt/archives/partial"
+  : >"$apt/status"
   {
-    printf 'deb [signed-by=%s] %s %s main\n' "$keyring" "$main" "$guest_suite"
-    printf 'deb [signed-by=%s] %s %s-updates main\n' "$keyring" "$main" "$guest_suite"
-    [ -z "$security" ] ||
-      printf 'deb [signed-by=%s] %s %s-security main\n' "$keyring" "$security" "$guest_suite"
-  } >"$cache/apt/sources.list"
-  say "reading the package lists of $guest_suite"
+    printf 'deb [signed-by=%s] %s %s main\n' "$keyring" "$main" "$suite"
+    if [ "$suite" != "$newest_suite" ]; then # which has neither
+      printf 'deb [signed-by=%s] %s %s-updates main\n' "$keyring" "$main" "$suite"
+      [ -z "$security" ] ||
+        printf 'deb [signed-by=%s] %s %s-security main\n' "$keyring" "$security" "$suite"
+    fi
+  } >"$apt/sources.list"
+  say "reading the package lists of $suite"
   private_apt apt-get update -qq
-  : >"$cache/apt/fresh"
+  : >"$apt/fresh"
 }
 
-# kernel VERSION PATTERN: the newest kernel package that matches, unpacked, with its modules.dep.
+# kernel NAME SUITE PATTERN: the newest kernel package that matches, unpacked, with its modules.dep.
 kernel() {
-  local into=$cache/kernel-$1 pattern=$2 package release
+  local into=$cache/kernel-$1 suite=$2 pattern=$3 package release parts deb apt=$cache/apt
   [ ! -e "$into/ready" ] || return 0
-  private_lists
+  [ "$suite" = "$guest_suite" ] || apt=$cache/apt-$suite
+  private_lists "$suite"
   package=$(private_apt apt-cache pkgnames linux-image- | grep -E "^$pattern\$" | sort -V | tail -n 1)
   [ -n "$package" ] || die "no kernel package matches $pattern"
   say "fetching $package"
   rm -rf "$into"
   mkdir -p "$into/deb"
-  (cd "$into/deb" && private_apt apt-get download -qq "$package")
-  dpkg-deb -x "$into"/deb/*.deb "$into"
-  rm -rf "$into/deb"
   release=${package#linux-image-}
+  # Newer releases split it: the kernel and the modules in packages of their own.
+  parts=$(private_apt apt-cache pkgnames linux- | grep -Fx -e "linux-base-$release" \
+    -e "linux-binary-$release" -e "linux-modules-$release" || true)
+  # shellcheck disable=SC2086 # a list of names
+  (cd "$into/deb" && private_apt apt-get download -qq "$package" $parts)
+  for deb in "$into"/deb/*.deb; do dpkg-deb -x "$deb" "$into"; done
+  rm -rf "$into/deb"
+  [ -e "$into/lib" ] || ln -s usr/lib "$into/lib" # where newer packages put it
   PATH=$PATH:/usr/sbin:/sbin depmod -b "$into" "$release"
-  mv "$into/boot/vmlinuz-$release" "$into/vmlinuz"
+  if [ -e "$into/boot/vmlinuz-$release" ]; then
+    mv "$into/boot/vmlinuz-$release" "$into/vmlinuz"
+  else
+    mv "$into/lib/modules/$release/vmlinuz" "$into/vmlinuz"
+  fi
   printf '%s\n' "$release" >"$into/ready"
 }
 
@@ -139,7 +155,7 @@ kernel() {
 programs() {
   local into=$cache/programs deb
   [ ! -e "$into/ready" ] || return 0
-  private_lists
+  private_lists "$guest_suite"
   say "fetching ${guest_programs[*]}"
   rm -rf "$into"
   mkdir -p "$into"
@@ -151,19 +167,20 @@ programs() {
   printf '%s\n' "${guest_programs[*]}" >"$into/ready"
 }
 
-# guest VERSION...: these kernels, and the programs.
+# guest NAME...: these kernels, and the programs.
 guest() {
   local version
   [ "$(uname -m)" = x86_64 ] || die "the guest is for x86-64"
   mkdir -p "$cache"
   for version; do
     case $version in
-      6.1) kernel 6.1 'linux-image-6\.1\.[0-9]+-[0-9]+-cloud-amd64' ;;
-      6.12) kernel 6.12 'linux-image-6\.12\.[0-9]+\+deb12-cloud-amd64' ;;
+      6.1) kernel 6.1 "$guest_suite" 'linux-image-6\.1\.[0-9]+-[0-9]+-cloud-amd64' ;;
+      6.12) kernel 6.12 "$guest_suite" 'linux-image-6\.12\.[0-9]+\+deb12-cloud-amd64' ;;
+      sid) kernel sid "$newest_suite" 'linux-image-[0-9.]+(\+deb[0-9]+)?-cloud-amd64' ;;
     esac
   done
   programs
-  rm -f "$cache/apt/fresh" # the next fetch reads new lists
+  rm -f "$cache"/apt*/fresh # the next fetch reads new lists
 }
 
 reference() {
@@ -189,7 +206,7 @@ reference() {
 case ${1:-all} in
   all)
     system
-    guest 6.1 6.12
+    guest 6.1 6.12 sid
     if [ "$(id -u)" -eq 0 ]; then
       reference
     elif [ ! -e "$cache/reference.ext4" ]; then
@@ -197,7 +214,7 @@ case ${1:-all} in
     fi
     ;;
   system) system ;;
-  guest) guest 6.1 6.12 ;;
+  guest) guest 6.1 6.12 sid ;;
   demo)
     system
     guest 6.1
