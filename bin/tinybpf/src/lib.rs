@@ -6,6 +6,9 @@
 //! what speaks to the kernel through libbpf is behind the feature `libbpf`, and its unsafe code is
 //! confined to `sys`.
 
+pub mod btf;
 pub mod diagnosis;
 pub mod errno;
 pub mod error;
+pub mod number;
+pub mod value;
