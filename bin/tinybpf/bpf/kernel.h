@@ -10,9 +10,32 @@
 #define PLINTH_KERNEL_H
 
 #include <linux/bpf.h>
-#include <linux/ptrace.h>
 #include <linux/types.h>
 #include <stdbool.h>
+
+// The registers under the names that the kernel gives them, in the order that never changes: what
+// reads them directly needs no BTF, and what relocates them finds them. bpf_tracing.h takes this
+// symbol as the sign for such names.
+#if defined(__TARGET_ARCH_x86)
+#define __VMLINUX_H__
+struct pt_regs {
+    unsigned long r15, r14, r13, r12, bp, bx;
+    unsigned long r11, r10, r9, r8, ax, cx, dx, si, di;
+    unsigned long orig_ax, ip, cs, flags, sp, ss;
+};
+#elif defined(__TARGET_ARCH_arm64)
+#define __VMLINUX_H__
+struct user_pt_regs {
+    __u64 regs[31], sp, pc, pstate;
+};
+struct pt_regs {
+    struct user_pt_regs user_regs;
+    __u64 orig_x0;
+    __s32 syscallno;
+};
+#else
+#include <linux/ptrace.h>
+#endif
 
 #include <bpf/bpf_helpers.h>
 
