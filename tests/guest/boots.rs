@@ -75,6 +75,11 @@ scenarios! {
     root_stalling_dc_6_1: "stalling-dc" on V6_1;
     root_mute_dc_6_1: "mute-dc" on V6_1;
     root_names_6_1: "names" on V6_1;
+    root_bpf_kinds_6_1: "bpf-kinds" on V6_1;
+    root_bpf_kinds_6_12: "bpf-kinds" on V6_12;
+    root_bpf_kinds_sid: "bpf-kinds" on Sid;
+    root_bpf_programs_6_1: "bpf-programs" on V6_1;
+    root_bpf_programs_sid: "bpf-programs" on Sid;
     root_scope_own_6_1: "scope-own" on V6_1;
     root_scope_all_6_1: "scope-all" on V6_1;
     root_scope_none_6_1: "scope-none" on V6_1;

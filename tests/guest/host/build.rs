@@ -47,6 +47,35 @@ pub fn stas(workspace: &Path) -> Result<PathBuf, BuildError> {
         .clone()
 }
 
+/// The directory that holds the static `tinybpf`.
+///
+/// # Errors
+/// [`BuildError`] when cargo fails; its own words went to stderr.
+pub fn tinybpf(workspace: &Path) -> Result<PathBuf, BuildError> {
+    static BUILT: OnceLock<Result<PathBuf, BuildError>> = OnceLock::new();
+    let profile = env::var("GUEST_PROFILE").unwrap_or_else(|_| "release".to_owned());
+    BUILT.get_or_init(|| build(workspace, &profile, &["-p", "tinybpf", "--bin", "tinybpf"])).clone()
+}
+
+/// The directory that holds the BPF objects: fixtures, `programs`, `broken`, and `probed`.
+///
+/// # Errors
+/// [`BuildError`] when a compiler fails; its own words went to stderr.
+pub fn objects(workspace: &Path) -> Result<PathBuf, BuildError> {
+    static BUILT: OnceLock<Result<PathBuf, BuildError>> = OnceLock::new();
+    BUILT
+        .get_or_init(|| {
+            let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+            let into = workspace.join(target).join("bpf");
+            let script = workspace.join("bin/tinybpf/bpf/build.sh");
+            match Command::new(&script).arg(&into).status() {
+                Ok(status) if status.success() => Ok(into),
+                _ => Err(BuildError(format!("the BPF objects ({})", script.display()))),
+            }
+        })
+        .clone()
+}
+
 fn build(workspace: &Path, profile: &str, what: &[&str]) -> Result<PathBuf, BuildError> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)

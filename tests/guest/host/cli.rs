@@ -14,10 +14,10 @@ use crate::scenarios::{self, Kernel, Scenario};
 
 const USAGE: &str = "\
 usage: guest list
-       guest run NAME... [--kernel 6.1|6.12] [--keep] [--quiet]
+       guest run NAME... [--kernel 6.1|6.12|sid] [--keep] [--quiet]
        guest demo [--kernel 6.1|6.12] [--keep]
        guest bare NAME
-       guest shell [NAME] [--kernel 6.1|6.12]
+       guest shell [NAME] [--kernel 6.1|6.12|sid]
 
 run     boots a guest for each NAME (\"all\" for every scenario) and each of its kernels
 demo    boots a guest for the scenario demo and tells in sentences what happens there
@@ -45,7 +45,7 @@ impl Arguments {
             match word.as_str() {
                 "--kernel" => {
                     let value = given.next().unwrap_or_default();
-                    let known = Kernel::ALL.into_iter().find(|k| k.to_string() == value);
+                    let known = Kernel::KNOWN.into_iter().find(|k| k.to_string() == value);
                     found.kernel = Some(known.ok_or(format!("unknown kernel '{value}'"))?);
                 }
                 "--keep" => found.keep = true,

@@ -77,6 +77,9 @@ pub fn pack(
             archive.file(&format!("{place}/{name}"), 0o755, &read(&folder.join(name))?);
         }
     }
+    if scenario.needs.bpf {
+        bpf(&mut archive, found)?;
+    }
     foreign(&mut archive, found, scenario)?;
     let setting = format!(
         "scenario={}\nkernel={kernel}\nseconds={}\nshell={}\n",
@@ -99,6 +102,25 @@ fn skeleton(archive: &mut Archive) {
     for (path, text) in FILES {
         archive.file(path, 0o644, text.as_bytes());
     }
+}
+
+/// The command and its programs where an installation has them, and the fixtures below `bpf`.
+fn bpf(archive: &mut Archive, found: &lab::Lab) -> Result<(), Box<dyn Error>> {
+    let program = build::tinybpf(found.workspace())?.join("tinybpf");
+    archive.file("usr/sbin/tinybpf", 0o755, &read(&program)?);
+    let objects = build::objects(found.workspace())?;
+    for (from, to) in [("programs", "usr/lib/tinybpf"), ("", "bpf"), ("broken", "bpf/broken")] {
+        let folder = objects.join(from);
+        for entry in fs::read_dir(&folder).map_err(|e| format!("{}: {e}", folder.display()))? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if name.ends_with(".bpf.o") || name.ends_with(".toml") {
+                archive.file(&format!("{to}/{name}"), 0o644, &read(&path)?);
+            }
+        }
+    }
+    archive.file("bpf/probed", 0o755, &read(&objects.join("probed"))?);
+    Ok(())
 }
 
 /// Puts the modules in and lists them in `etc/rig.modules`, one `PATH [PARAMETERS]` a line.
@@ -137,6 +159,9 @@ fn foreign(
     }
     if needs.avahi {
         wanted.push("usr/sbin/avahi-daemon");
+    }
+    if needs.ip {
+        wanted.push("bin/ip");
     }
     if needs.nvme_cli {
         wanted.push("usr/sbin/nvme");

@@ -104,7 +104,7 @@ impl Setting {
         let kernel = field("kernel")?;
         Ok(Self {
             scenario: field("scenario")?.to_owned(),
-            kernel: Kernel::ALL
+            kernel: Kernel::KNOWN
                 .into_iter()
                 .find(|k| k.to_string() == kernel)
                 .ok_or_else(|| Trouble::new("unknown kernel"))?,

@@ -5,6 +5,7 @@
 //! logs of everything it started. Waiting is always for a condition and always bounded.
 
 pub mod boot;
+pub mod bpf;
 pub mod bus;
 pub mod controllers;
 pub mod digest;

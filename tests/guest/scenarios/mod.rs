@@ -6,6 +6,7 @@
 
 pub mod bare;
 pub mod bench;
+pub mod bpf;
 pub mod buses;
 pub mod central;
 pub mod clients;
@@ -26,17 +27,21 @@ use std::fmt;
 use crate::inside::Outcome;
 
 /// A kernel of the guest, by its version as a person names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kernel {
     /// Debian 12's own.
     V6_1,
     /// The newer one that Debian 12 offers.
     V6_12,
+    /// The newest that Debian's unstable suite carries, whatever its number is today.
+    Sid,
 }
 
 impl Kernel {
-    /// All of them.
+    /// Those of a release: what storage is proven on.
     pub const ALL: [Self; 2] = [Self::V6_1, Self::V6_12];
+    /// These, and the one that moves.
+    pub const KNOWN: [Self; 3] = [Self::V6_1, Self::V6_12, Self::Sid];
 }
 
 impl fmt::Display for Kernel {
@@ -44,6 +49,7 @@ impl fmt::Display for Kernel {
         f.write_str(match self {
             Self::V6_1 => "6.1",
             Self::V6_12 => "6.12",
+            Self::Sid => "sid",
         })
     }
 }
@@ -55,12 +61,16 @@ pub struct Needs {
     pub memory_mib: u32,
     /// The programs under test.
     pub stas: bool,
+    /// tinybpf, its ready-made programs in their place, all fixtures below `/bpf`.
+    pub bpf: bool,
     /// dbus-daemon.
     pub bus: bool,
     /// avahi-daemon.
     pub avahi: bool,
     /// udevd and its basic rules.
     pub udev: bool,
+    /// The foreign command `ip`.
+    pub ip: bool,
     /// The foreign command `nvme`.
     pub nvme_cli: bool,
     /// The disk with the reference implementation.
@@ -76,9 +86,11 @@ impl Needs {
     pub const BARE: Self = Self {
         memory_mib: 512,
         stas: false,
+        bpf: false,
         bus: false,
         avahi: false,
         udev: false,
+        ip: false,
         nvme_cli: false,
         reference: false,
         steady: false,
@@ -117,6 +129,8 @@ pub const ALL: &[Scenario] = &[
     fake::FAKE_DC,
     bare::BARE_START,
     bare::NO_STATE,
+    bpf::kinds::KINDS,
+    bpf::programs::PROGRAMS,
     buses::BUS_LOST,
     buses::BUS_SIGNALS,
     clients::CLIENTS,
