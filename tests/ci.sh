@@ -101,6 +101,13 @@ stage_floor() {
     fi
 }
 
+# Which kind of BPF program was shown where, when a stage has looked.
+kinds() {
+    [ -e "$target/bpf-kinds.tsv" ] || return 0
+    printf '\nBPF programs by kind and kernel\n'
+    $CARGO run --locked --quiet -p guest -- kinds
+}
+
 # The sources that tests stand in.
 sources() {
     find src bin tests -name '*.rs' -not -path '*/target/*' "$@"
@@ -192,10 +199,12 @@ esac
 for name; do
     command -v "stage_$name" >/dev/null || { echo "tests/ci.sh: no stage '$name'" >&2; exit 2; }
 done
-rm -rf "$logs"
+target=${CARGO_TARGET_DIR:-target}
+rm -rf "$logs" "$target/bpf-kinds.tsv"
 mkdir -p "$logs"
 broken_stages=''
 extra=0
 for name; do run "$name"; done
+kinds || { broken_stages="$broken_stages kinds" extra=$((extra + 1)); }
 summary $extra
 [ -z "$broken_stages" ] || { echo "failed stages:$broken_stages" >&2; exit 1; }

@@ -8,6 +8,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use rig::host::kinds;
 use rig::host::run::{Options, run};
 use rig::inside::wait::{until, until_found};
 use rig::scenarios::{Kernel, find};
@@ -15,8 +16,9 @@ use rig::scenarios::{Kernel, find};
 /// Runs one scenario and panics with its whole story when it fails.
 fn boot(name: &str, kernel: Kernel) {
     let scenario = find(name).expect("the test names a scenario");
-    if let Err(error) = run(scenario, kernel, Options::default()) {
-        panic!("{error}");
+    match run(scenario, kernel, Options::default()) {
+        Ok(values) => kinds::record(kernel, &values).expect("the target directory is writable"),
+        Err(error) => panic!("{error}"),
     }
 }
 

@@ -9,7 +9,7 @@ use std::{env, fs};
 use super::lab::Lab;
 use super::qemu::Machine;
 use super::run::{self, Options};
-use super::{bare, demo, image};
+use super::{bare, demo, image, kinds};
 use crate::scenarios::{self, Kernel, Scenario};
 
 const USAGE: &str = "\
@@ -17,11 +17,13 @@ usage: guest list
        guest run NAME... [--kernel 6.1|6.12|sid] [--keep] [--quiet]
        guest demo [--kernel 6.1|6.12] [--keep]
        guest bare NAME
+       guest kinds
        guest shell [NAME] [--kernel 6.1|6.12|sid]
 
 run     boots a guest for each NAME (\"all\" for every scenario) and each of its kernels
 demo    boots a guest for the scenario demo and tells in sentences what happens there
 bare    runs a NAME that needs no device on this host's kernel, in a changed root (as root)
+kinds   prints which kind of BPF program the tests have shown to work on which kernel
 shell   boots the guest of scenario NAME (default: connects) with a shell on this terminal;
         leave it with \"poweroff -f\", or with C-a x
 --keep  leaves image, console and report in the lab
@@ -74,6 +76,7 @@ pub fn main() -> ExitCode {
         }
         Some(("run", names)) if !names.is_empty() => run_all(names, &arguments),
         Some(("demo", [])) => demo::show(arguments.kernel.unwrap_or(Kernel::V6_1), arguments.keep),
+        Some(("kinds", [])) => kinds::show().map_err(Into::into),
         Some(("bare", [name])) => named(name).map_err(Into::into).and_then(bare::run),
         Some(("shell", names)) if names.len() < 2 => shell(names, &arguments),
         _ => return usage("which command?"),
@@ -109,7 +112,8 @@ fn run_all(names: &[String], arguments: &Arguments) -> Result<bool, Box<dyn Erro
         for kernel in scenario.kernels.iter().filter(|k| arguments.kernel.is_none_or(|w| w == **k))
         {
             match run::run(scenario, *kernel, options) {
-                Ok(_) => {
+                Ok(values) => {
+                    kinds::record(*kernel, &values)?;
                     println!("ok     {} {kernel}", scenario.name);
                     passed += 1;
                 }

@@ -32,6 +32,7 @@ impl std::error::Error for Missing {}
 pub struct Lab {
     root: PathBuf,
     workspace: PathBuf,
+    target: PathBuf,
 }
 
 impl Lab {
@@ -43,13 +44,19 @@ impl Lab {
         let target = env::var_os("CARGO_TARGET_DIR")
             .map_or_else(|| workspace.join("target"), |target| workspace.join(target));
         let root = env::var_os("PLINTH_CACHE").map_or_else(|| target.join("lab"), PathBuf::from);
-        Self { root, workspace }
+        Self { root, workspace, target }
     }
 
     /// The root of the sources.
     #[must_use]
     pub fn workspace(&self) -> &Path {
         &self.workspace
+    }
+
+    /// Cargo's target directory.
+    #[must_use]
+    pub fn target(&self) -> &Path {
+        &self.target
     }
 
     /// The compressed kernel.

@@ -12,6 +12,7 @@ pub mod cpio;
 pub mod demo;
 pub mod elf;
 pub mod image;
+pub mod kinds;
 pub mod lab;
 pub mod modules;
 pub mod qemu;

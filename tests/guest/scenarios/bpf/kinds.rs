@@ -156,7 +156,7 @@ const ROWS: &[Row] = &[
         row(
             "netfilter",
             ("netfilter", "accept"),
-            "netfilter:4/local_in/0",
+            "netfilter:4/input/0",
             Trigger::Datagram,
             "packets",
         ),
@@ -342,7 +342,7 @@ fn replacement(_: &Guest) -> Outcome {
         bpf::find(&answer, "retval").ok_or_else(|| Trouble::new(format!("no verdict in {answer}")))
     };
     ensure_eq("the verdict before", &verdict()?, &2)?;
-    let hook = format!("stricter=freplace:{target}:decide");
+    let hook = format!("stricter=freplace:pin {target}:decide");
     let said = bpf::load("freplace", &["--hook", &hook])?;
     ensure(said.code == 0, &said.err)?;
     ensure_eq("the verdict of the replacement", &verdict()?, &1)?;
@@ -359,7 +359,7 @@ fn congestion(guest: &Guest) -> Outcome {
         ("struct_ops", "struct_ops", Kernel::V6_1),
         ("struct_ops.link", "struct_ops_link", Kernel::V6_12),
     ] {
-        let said = bpf::load(object, &["--hook", "plinth_reno=struct_ops:plinth_reno"])?;
+        let said = bpf::load(object, &["--attach", "auto"])?;
         if guest.kernel < first {
             refused(kind, &said)?;
             continue;
