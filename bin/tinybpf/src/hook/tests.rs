@@ -68,7 +68,7 @@ fn every_kind_reads_back_as_it_is_shown() {
     }
     for kind in KINDS {
         let begins = |spec: &&str| spec.split(':').next() == Some(kind);
-        assert!(CANONICAL.iter().any(|spec| begins(spec)), "{kind}");
+        assert!(CANONICAL.iter().any(begins), "{kind}");
     }
 }
 

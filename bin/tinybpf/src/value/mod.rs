@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 pub use decode::SizeError;
 pub use encode::{Encode, EncodeError, Why};
+pub(crate) use format::push_hex;
 pub use format::{BytesForm, EnumForm, Format, Int64Form, push_json_text};
 pub use input::{JsonError, parse_json};
 pub use shape::Shape;

@@ -180,6 +180,12 @@ impl Shape {
         self.size
     }
 
+    /// The order of the bytes of its numbers.
+    #[must_use]
+    pub const fn order(&self) -> ByteOrder {
+        self.order
+    }
+
     /// Whether the type ends in an array that takes what is left of a sample.
     #[must_use]
     pub const fn is_flexible(&self) -> bool {
