@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Types of programs and maps: the kernel's numbers (`linux/bpf.h`), and their names.
+//! Types of programs, maps, hooks and links: the kernel's numbers (`linux/bpf.h`), and their names.
 //!
 //! A number that has no name here is a newer kernel's and no error.
 
@@ -128,6 +128,129 @@ numbered! {
     INSN_ARRAY = 34 "insn_array",
 }
 
+impl MapType {
+    /// Whether a value has one slot per possible CPU.
+    #[must_use]
+    pub const fn is_percpu(self) -> bool {
+        matches!(
+            self,
+            Self::PERCPU_HASH
+                | Self::PERCPU_ARRAY
+                | Self::LRU_PERCPU_HASH
+                | Self::PERCPU_CGROUP_STORAGE
+        )
+    }
+
+    /// Whether elements have no keys: they are pushed, and peeked at or popped.
+    #[must_use]
+    pub const fn is_keyless(self) -> bool {
+        matches!(self, Self::QUEUE | Self::STACK | Self::BLOOM_FILTER)
+    }
+
+    /// Whether the map has no elements at all.
+    #[must_use]
+    pub const fn is_stream(self) -> bool {
+        matches!(self, Self::RINGBUF | Self::USER_RINGBUF | Self::ARENA)
+    }
+
+    /// Whether values are descriptors when written and identifiers when read.
+    #[must_use]
+    pub const fn holds_descriptors(self) -> bool {
+        matches!(
+            self,
+            Self::PROG_ARRAY
+                | Self::PERF_EVENT_ARRAY
+                | Self::CGROUP_ARRAY
+                | Self::ARRAY_OF_MAPS
+                | Self::HASH_OF_MAPS
+        )
+    }
+}
+
+numbered! {
+    /// Where a program is attached (`enum bpf_attach_type`).
+    AttachType:
+    CGROUP_INET_INGRESS = 0 "cgroup_inet_ingress",
+    CGROUP_INET_EGRESS = 1 "cgroup_inet_egress",
+    CGROUP_INET_SOCK_CREATE = 2 "cgroup_inet_sock_create",
+    CGROUP_SOCK_OPS = 3 "cgroup_sock_ops",
+    SK_SKB_STREAM_PARSER = 4 "sk_skb_stream_parser",
+    SK_SKB_STREAM_VERDICT = 5 "sk_skb_stream_verdict",
+    CGROUP_DEVICE = 6 "cgroup_device",
+    SK_MSG_VERDICT = 7 "sk_msg_verdict",
+    CGROUP_INET4_BIND = 8 "cgroup_inet4_bind",
+    CGROUP_INET6_BIND = 9 "cgroup_inet6_bind",
+    CGROUP_INET4_CONNECT = 10 "cgroup_inet4_connect",
+    CGROUP_INET6_CONNECT = 11 "cgroup_inet6_connect",
+    CGROUP_INET4_POST_BIND = 12 "cgroup_inet4_post_bind",
+    CGROUP_INET6_POST_BIND = 13 "cgroup_inet6_post_bind",
+    CGROUP_UDP4_SENDMSG = 14 "cgroup_udp4_sendmsg",
+    CGROUP_UDP6_SENDMSG = 15 "cgroup_udp6_sendmsg",
+    LIRC_MODE2 = 16 "lirc_mode2",
+    FLOW_DISSECTOR = 17 "flow_dissector",
+    CGROUP_SYSCTL = 18 "cgroup_sysctl",
+    CGROUP_UDP4_RECVMSG = 19 "cgroup_udp4_recvmsg",
+    CGROUP_UDP6_RECVMSG = 20 "cgroup_udp6_recvmsg",
+    CGROUP_GETSOCKOPT = 21 "cgroup_getsockopt",
+    CGROUP_SETSOCKOPT = 22 "cgroup_setsockopt",
+    TRACE_RAW_TP = 23 "trace_raw_tp",
+    TRACE_FENTRY = 24 "trace_fentry",
+    TRACE_FEXIT = 25 "trace_fexit",
+    MODIFY_RETURN = 26 "modify_return",
+    LSM_MAC = 27 "lsm_mac",
+    TRACE_ITER = 28 "trace_iter",
+    CGROUP_INET4_GETPEERNAME = 29 "cgroup_inet4_getpeername",
+    CGROUP_INET6_GETPEERNAME = 30 "cgroup_inet6_getpeername",
+    CGROUP_INET4_GETSOCKNAME = 31 "cgroup_inet4_getsockname",
+    CGROUP_INET6_GETSOCKNAME = 32 "cgroup_inet6_getsockname",
+    XDP_DEVMAP = 33 "xdp_devmap",
+    CGROUP_INET_SOCK_RELEASE = 34 "cgroup_inet_sock_release",
+    XDP_CPUMAP = 35 "xdp_cpumap",
+    SK_LOOKUP = 36 "sk_lookup",
+    XDP = 37 "xdp",
+    SK_SKB_VERDICT = 38 "sk_skb_verdict",
+    SK_REUSEPORT_SELECT = 39 "sk_reuseport_select",
+    SK_REUSEPORT_SELECT_OR_MIGRATE = 40 "sk_reuseport_select_or_migrate",
+    PERF_EVENT = 41 "perf_event",
+    TRACE_KPROBE_MULTI = 42 "trace_kprobe_multi",
+    LSM_CGROUP = 43 "lsm_cgroup",
+    STRUCT_OPS = 44 "struct_ops",
+    NETFILTER = 45 "netfilter",
+    TCX_INGRESS = 46 "tcx_ingress",
+    TCX_EGRESS = 47 "tcx_egress",
+    TRACE_UPROBE_MULTI = 48 "trace_uprobe_multi",
+    CGROUP_UNIX_CONNECT = 49 "cgroup_unix_connect",
+    CGROUP_UNIX_SENDMSG = 50 "cgroup_unix_sendmsg",
+    CGROUP_UNIX_RECVMSG = 51 "cgroup_unix_recvmsg",
+    CGROUP_UNIX_GETPEERNAME = 52 "cgroup_unix_getpeername",
+    CGROUP_UNIX_GETSOCKNAME = 53 "cgroup_unix_getsockname",
+    NETKIT_PRIMARY = 54 "netkit_primary",
+    NETKIT_PEER = 55 "netkit_peer",
+    TRACE_KPROBE_SESSION = 56 "trace_kprobe_session",
+    TRACE_UPROBE_SESSION = 57 "trace_uprobe_session",
+    TRACE_FSESSION = 58 "trace_fsession",
+}
+
+numbered! {
+    /// The type of a link (`enum bpf_link_type`).
+    LinkType:
+    UNSPEC = 0 "unspec",
+    RAW_TRACEPOINT = 1 "raw_tracepoint",
+    TRACING = 2 "tracing",
+    CGROUP = 3 "cgroup",
+    ITER = 4 "iter",
+    NETNS = 5 "netns",
+    XDP = 6 "xdp",
+    PERF_EVENT = 7 "perf_event",
+    KPROBE_MULTI = 8 "kprobe_multi",
+    STRUCT_OPS = 9 "struct_ops",
+    NETFILTER = 10 "netfilter",
+    TCX = 11 "tcx",
+    UPROBE_MULTI = 12 "uprobe_multi",
+    NETKIT = 13 "netkit",
+    SOCKMAP = 14 "sockmap",
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,5 +293,23 @@ mod tests {
         assert_eq!(MapType(99).name(), None);
         assert_eq!(MapType::from_name("RINGBUF"), Some(MapType::RINGBUF));
         assert_eq!(ProgType::from_name("nonsense"), None);
+    }
+
+    #[cfg(feature = "libbpf")]
+    #[test]
+    fn the_names_are_those_of_libbpf() {
+        use crate::sys::system;
+        for kind in ProgType::ALL {
+            assert_eq!(system::program_type_name(kind.0), kind.name());
+        }
+        for kind in MapType::ALL {
+            assert_eq!(system::map_type_name(kind.0), kind.name());
+        }
+        for kind in AttachType::ALL {
+            assert_eq!(system::attach_type_name(kind.0), kind.name());
+        }
+        for kind in LinkType::ALL {
+            assert_eq!(system::link_type_name(kind.0), kind.name());
+        }
     }
 }

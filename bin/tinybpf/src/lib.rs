@@ -6,15 +6,30 @@
 //! what speaks to the kernel through libbpf is behind the feature `libbpf`, and its unsafe code is
 //! confined to `sys`.
 
+#[cfg(feature = "libbpf")]
+pub mod bpffs;
 pub mod btf;
 pub mod diagnosis;
 pub mod errno;
 pub mod error;
 pub mod event;
 pub mod hook;
+#[cfg(feature = "libbpf")]
+pub mod host;
 pub mod kinds;
+#[cfg(feature = "libbpf")]
+pub mod link;
+#[cfg(feature = "libbpf")]
+pub mod map;
 pub mod near;
 pub mod number;
+#[cfg(feature = "libbpf")]
+pub mod object;
+#[cfg(feature = "libbpf")]
+pub mod program;
 pub mod reference;
+pub mod symbols;
+#[cfg(feature = "libbpf")]
+pub(crate) mod sys;
 pub mod typed;
 pub mod value;

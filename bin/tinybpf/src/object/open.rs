@@ -1,0 +1,701 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! From a file to a loaded object, and what can be changed on the way.
+
+use std::borrow::Cow;
+use std::ffi::{CString, OsStr};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{About, Object, Source, unknown};
+use crate::bpffs::{self, c_path, c_text};
+use crate::diagnosis::load as judge;
+use crate::diagnosis::log::Log;
+use crate::diagnosis::permission::{self, Refused};
+use crate::errno::Errno;
+use crate::error::{Error, Kind, Op, Result};
+use crate::host::Host;
+use crate::kinds::{AttachType, MapType, ProgType};
+use crate::map::Map;
+use crate::sys::object::{self as sys, Handle, MapSetting, ProgramSetting};
+use crate::sys::print::{Detail, capture};
+
+pub use sys::Shape;
+
+/// Bytes of the longest name that the kernel keeps.
+const NAME_MAX: usize = 15;
+
+/// Whether and where a token comes from, which lets a user namespace use bpf(2).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Token {
+    /// From `/sys/fs/bpf`, when that delegates something; else none.
+    #[default]
+    Auto,
+    /// None.
+    Disabled,
+    /// From the bpf file system mounted here.
+    Bpffs(PathBuf),
+}
+
+/// How an object is opened.
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    name: Option<String>,
+    pin_root: Option<PathBuf>,
+    kernel_btf: Option<PathBuf>,
+    kconfig: Option<String>,
+    token: Token,
+    log_level: u32,
+    relaxed_maps: bool,
+}
+
+impl OpenOptions {
+    /// The usual way.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The object's name, in place of the file's without its extension.
+    #[must_use]
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
+        self
+    }
+
+    /// Where maps are pinned that ask for it by name; `/sys/fs/bpf` when not said.
+    #[must_use]
+    pub fn pin_root(mut self, directory: &Path) -> Self {
+        self.pin_root = Some(directory.to_owned());
+        self
+    }
+
+    /// A file with the types that fields are relocated against, in place of the kernel's own.
+    /// Programs bound to kernel functions need the kernel's in any case.
+    #[must_use]
+    pub fn kernel_btf(mut self, file: &Path) -> Self {
+        self.kernel_btf = Some(file.to_owned());
+        self
+    }
+
+    /// Lines of kernel configuration for `extern .. __kconfig` variables, besides the system's.
+    #[must_use]
+    pub fn kconfig(mut self, extra: &str) -> Self {
+        self.kconfig = Some(extra.to_owned());
+        self
+    }
+
+    /// Where a token comes from.
+    #[must_use]
+    pub fn token(mut self, token: Token) -> Self {
+        self.token = token;
+        self
+    }
+
+    /// The verifier's level: 1 and 2 for its reasoning, 4 for statistics; 0 to hear it only after a
+    /// failure. The buffer grows as needed, [`crate::diagnosis::log::BYTES_MAX`] of it are kept.
+    #[must_use]
+    pub const fn verifier_log(mut self, level: u32) -> Self {
+        self.log_level = level;
+        self
+    }
+
+    /// Accept attributes of maps that this version does not know.
+    #[must_use]
+    pub const fn relaxed_maps(mut self, on: bool) -> Self {
+        self.relaxed_maps = on;
+        self
+    }
+
+    /// Reads a file. Nothing reaches the kernel, and no privileges are needed.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] and [`Kind::Permission`] for the file; [`Kind::NotAnObject`],
+    /// [`Kind::WrongArch`] and [`Kind::MissingBtf`] for what is in it.
+    pub fn open(self, path: &Path) -> Result<OpenObject> {
+        let subject = path.display().to_string();
+        check_file(path).map_err(|finding| finding_of(&subject, finding))?;
+        let file = c_path(path, Op::Open)?;
+        let source = Source::File(path.to_owned());
+        self.open_source(sys::Source::File(&file), source, &default_name(path))
+    }
+
+    /// Reads an object from memory, which is not needed afterwards.
+    ///
+    /// # Errors
+    /// As for [`OpenOptions::open`].
+    pub fn open_bytes(self, data: &[u8]) -> Result<OpenObject> {
+        self.open_source(sys::Source::Bytes(data), Source::Memory, "memory")
+    }
+
+    fn open_source(self, from: sys::Source<'_>, source: Source, name: &str) -> Result<OpenObject> {
+        let subject = source.text();
+        let name = c_text(self.name.as_deref().unwrap_or(name), Op::Open)?;
+        let path =
+            |path: &Option<PathBuf>| path.as_deref().map(|path| c_path(path, Op::Open)).transpose();
+        let (pin_root, kernel_btf) = (path(&self.pin_root)?, path(&self.kernel_btf)?);
+        let kconfig = self.kconfig.as_deref().map(|text| c_text(text, Op::Open)).transpose()?;
+        let token = self.token_path()?;
+        let request = sys::Request {
+            name: Some(&name),
+            pin_root: pin_root.as_deref(),
+            kernel_btf: kernel_btf.as_deref(),
+            kconfig: kconfig.as_deref(),
+            token: Some(&token),
+            log_level: self.log_level,
+            relaxed_maps: self.relaxed_maps,
+        };
+        let (opened, log) = capture(Detail::Normal, || Handle::open(from, &request));
+        let log = Log::from_lines(log);
+        match opened {
+            Ok(handle) => {
+                let uses_token = !token.is_empty();
+                Ok(OpenObject { handle, source, log, log_level: self.log_level, uses_token })
+            }
+            Err(errno) => {
+                let finding = judge::open(errno, &log);
+                Err(finding.into_error(Op::Open, &subject, errno).with_log(log))
+            }
+        }
+    }
+
+    /// What libbpf is told, which is always something: left alone it would read the environment.
+    fn token_path(&self) -> Result<CString> {
+        match &self.token {
+            Token::Disabled => Ok(CString::default()),
+            Token::Bpffs(path) => c_path(path, Op::Open),
+            Token::Auto => {
+                let delegates = Host::system().delegating_bpffs(Path::new(bpffs::DEFAULT));
+                Ok(if delegates { c_text(bpffs::DEFAULT, Op::Open)? } else { CString::default() })
+            }
+        }
+    }
+}
+
+/// `/lib/exec.bpf.o` -> `exec`.
+fn default_name(path: &Path) -> String {
+    let file = path.file_name().map(OsStr::to_string_lossy).unwrap_or(Cow::Borrowed("object"));
+    let stem = file.strip_suffix(".o").unwrap_or(&file);
+    let stem = stem.strip_suffix(".bpf").unwrap_or(stem);
+    let mut end = stem.len().min(NAME_MAX);
+    while !stem.is_char_boundary(end) {
+        end -= 1;
+    }
+    stem.get(..end).filter(|name| !name.is_empty()).unwrap_or("object").to_owned()
+}
+
+/// What libbpf would answer with misleading numbers.
+fn check_file(path: &Path) -> std::result::Result<(), (Kind, Option<Errno>, &'static str)> {
+    let number = |error: io::Error| Errno(error.raw_os_error().unwrap_or(libc::EIO));
+    let opened = std::fs::File::open(path).map_err(|error| match number(error) {
+        Errno::NOENT => (Kind::NotFound, Some(Errno::NOENT), "no such file"),
+        Errno::ACCES => (Kind::Permission, Some(Errno::ACCES), "the file may not be read"),
+        errno => (Kind::of(errno), Some(errno), "the file cannot be opened"),
+    })?;
+    let is_directory = opened.metadata().is_ok_and(|metadata| metadata.is_dir());
+    if is_directory { Err((Kind::NotAnObject, None, "it is a directory")) } else { Ok(()) }
+}
+
+fn finding_of(subject: &str, finding: (Kind, Option<Errno>, &'static str)) -> Error {
+    let (kind, errno, detail) = finding;
+    let error = Error::new(kind, Op::Open, subject).with_detail(detail);
+    match errno {
+        Some(errno) => error.with_errno(errno),
+        None => error,
+    }
+}
+
+/// An object that is not loaded yet.
+#[derive(Debug)]
+pub struct OpenObject {
+    pub(super) handle: Handle,
+    source: Source,
+    log: Log,
+    log_level: u32,
+    uses_token: bool,
+}
+
+impl OpenObject {
+    /// The object's name.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.handle.name()
+    }
+
+    /// Where it came from.
+    #[must_use]
+    pub const fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// What libbpf said while it was opened.
+    #[must_use]
+    pub const fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The object's type information in the kernel's format, offsets of variables included.
+    #[must_use]
+    pub fn btf_bytes(&self) -> Option<&[u8]> {
+        self.handle.btf()
+    }
+
+    /// The names of its programs, in ELF order.
+    #[must_use]
+    pub fn program_names(&self) -> Vec<String> {
+        (0..self.handle.program_count()).map(|index| self.handle.program_names(index).0).collect()
+    }
+
+    /// The program of this name.
+    ///
+    /// # Errors
+    /// [`Kind::NoSuchProgram`], with the names there are.
+    pub fn program(&mut self, name: &str) -> Result<OpenProgram<'_>> {
+        let names = self.program_names();
+        match names.iter().position(|known| known == name) {
+            Some(index) => Ok(OpenProgram { object: self, index }),
+            None => Err(unknown(Kind::NoSuchProgram, "program", name, names.into_iter())),
+        }
+    }
+
+    /// The names of its maps, those of variables included, in ELF order.
+    #[must_use]
+    pub fn map_names(&self) -> Vec<String> {
+        (0..self.handle.map_count()).map(|index| self.handle.map_name(index)).collect()
+    }
+
+    /// The map of this name.
+    ///
+    /// # Errors
+    /// [`Kind::NoSuchMap`], with the names there are.
+    pub fn map(&mut self, name: &str) -> Result<OpenMap<'_>> {
+        let names = self.map_names();
+        match names.iter().position(|known| known == name) {
+            Some(index) => Ok(OpenMap { object: self, index }),
+            None => Err(unknown(Kind::NoSuchMap, "map", name, names.into_iter())),
+        }
+    }
+
+    /// Creates the maps and loads the programs. A failed object cannot be tried again, which is why
+    /// this consumes it.
+    ///
+    /// # Errors
+    /// [`Kind::Verifier`], [`Kind::Relocation`], [`Kind::Permission`], [`Kind::NoSuchTarget`],
+    /// [`Kind::NoKernelBtf`] and others; the log says more.
+    pub fn load(mut self) -> Result<Object> {
+        let detail = if self.log_level == 0 { Detail::Normal } else { Detail::Debug };
+        let (loaded, log) = capture(detail, || self.handle.load());
+        let log = Log::from_lines(log);
+        if let Err(errno) = loaded {
+            return Err(self.explain(errno, log));
+        }
+        let about = About { source: self.source, log };
+        Ok(Object { handle: Arc::new(self.handle), about: Arc::new(about) })
+    }
+
+    fn explain(&self, errno: Errno, log: Log) -> Error {
+        let finding = judge::load(errno, &log);
+        let refused = finding.kind == Kind::Permission;
+        let error = finding.into_error(Op::Load, &self.source.text(), errno);
+        if !refused {
+            return error.with_log(log);
+        }
+        let facts = Host::system().facts(self.uses_token);
+        let found = permission::diagnose(self.refused(&log), &facts);
+        error.with_detail(found.detail).with_hint(found.hint).with_log(log)
+    }
+
+    /// What sort of program was refused: the one the log names, else the most demanding.
+    fn refused(&self, log: &Log) -> Refused {
+        let name = log.rejection().map(|rejection| rejection.program);
+        let named = log.quoted_after("prog").map(str::to_owned).or(name);
+        let indices = 0..self.handle.program_count();
+        let of = |index: usize| self.handle.program_type(index);
+        let chosen =
+            indices.clone().find(|index| Some(self.handle.program_names(*index).0) == named);
+        let (kind, attach) = chosen.or_else(|| indices.clone().next()).map(of).unwrap_or_default();
+        refused_kind(ProgType(kind), AttachType(attach))
+    }
+}
+
+/// What a program type needs.
+pub(crate) const fn refused_kind(kind: ProgType, attach: AttachType) -> Refused {
+    match kind {
+        ProgType::TRACING | ProgType::LSM | ProgType::EXT => match attach {
+            AttachType::TRACE_RAW_TP | AttachType::TRACE_ITER => Refused::Tracing,
+            _ => Refused::Function,
+        },
+        ProgType::KPROBE
+        | ProgType::TRACEPOINT
+        | ProgType::PERF_EVENT
+        | ProgType::RAW_TRACEPOINT
+        | ProgType::RAW_TRACEPOINT_WRITABLE => Refused::Tracing,
+        ProgType::UNSPEC | ProgType::SOCKET_FILTER | ProgType::SYSCALL => Refused::Plain,
+        _ => Refused::Network,
+    }
+}
+
+/// A program that is not loaded yet.
+#[derive(Debug)]
+pub struct OpenProgram<'a> {
+    object: &'a mut OpenObject,
+    index: usize,
+}
+
+impl OpenProgram<'_> {
+    /// The program's name.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.object.handle.program_names(self.index).0
+    }
+
+    /// Its section, which says what it is for.
+    #[must_use]
+    pub fn section(&self) -> String {
+        self.object.handle.program_names(self.index).1
+    }
+
+    /// Its type.
+    #[must_use]
+    pub fn prog_type(&self) -> ProgType {
+        ProgType(self.object.handle.program_type(self.index).0)
+    }
+
+    /// Where it expects to be attached.
+    #[must_use]
+    pub fn attach_type(&self) -> AttachType {
+        AttachType(self.object.handle.program_type(self.index).1)
+    }
+
+    /// How many instructions it has.
+    #[must_use]
+    pub fn instructions(&self) -> usize {
+        self.object.handle.program_instructions(self.index)
+    }
+
+    /// Whether it will be loaded.
+    #[must_use]
+    pub fn autoload(&self) -> bool {
+        self.object.handle.program_auto(self.index).0
+    }
+
+    fn set(&mut self, setting: ProgramSetting<'_>) -> Result<()> {
+        self.object
+            .handle
+            .set_program(self.index, setting)
+            .map_err(|errno| Error::from_errno(errno, Op::Set, self.name()))
+    }
+
+    /// Whether to load it.
+    ///
+    /// # Errors
+    /// None that is known; what libbpf says.
+    pub fn set_autoload(&mut self, on: bool) -> Result<()> {
+        self.set(ProgramSetting::Autoload(on))
+    }
+
+    /// Whether to attach it when everything is attached.
+    ///
+    /// # Errors
+    /// None that is known; what libbpf says.
+    pub fn set_autoattach(&mut self, on: bool) -> Result<()> {
+        self.set(ProgramSetting::Autoattach(on))
+    }
+
+    /// The type, for a section that does not say.
+    ///
+    /// # Errors
+    /// What libbpf says.
+    pub fn set_type(&mut self, kind: ProgType) -> Result<()> {
+        self.set(ProgramSetting::Type(kind.0))
+    }
+
+    /// Where it expects to be attached, for a section that does not say.
+    ///
+    /// # Errors
+    /// What libbpf says.
+    pub fn set_expected_attach_type(&mut self, kind: AttachType) -> Result<()> {
+        self.set(ProgramSetting::ExpectedAttachType(kind.0))
+    }
+
+    /// The function to trace or replace; of the kernel, or of the program `of`.
+    ///
+    /// # Errors
+    /// [`Kind::NoSuchTarget`] when that program has no such function.
+    pub fn set_attach_target(&mut self, of: Option<BorrowedFd<'_>>, function: &str) -> Result<()> {
+        let name = c_text(function, Op::Set)?;
+        let (set, log) = capture(Detail::Normal, || self.set(ProgramSetting::Target(of, &name)));
+        set.map_err(|error| match error.errno() {
+            Some(Errno::SRCH | Errno::NOENT) => error
+                .with_kind(Kind::NoSuchTarget)
+                .with_detail(format!("there is no function '{function}'"))
+                .with_log(Log::from_lines(log)),
+            _ => error.with_log(Log::from_lines(log)),
+        })
+    }
+
+    /// Load flags (`BPF_F_..`).
+    ///
+    /// # Errors
+    /// What libbpf says.
+    pub fn set_flags(&mut self, flags: u32) -> Result<()> {
+        self.set(ProgramSetting::Flags(flags))
+    }
+
+    /// The verifier's level for this program alone; its words are then in [`Object::log`].
+    ///
+    /// # Errors
+    /// What libbpf says.
+    pub fn set_log_level(&mut self, level: u32) -> Result<()> {
+        self.object.log_level = self.object.log_level.max(level);
+        self.set(ProgramSetting::LogLevel(level))
+    }
+
+    /// The interface that runs it, for hardware offload.
+    ///
+    /// # Errors
+    /// None that is known.
+    pub fn set_ifindex(&mut self, ifindex: u32) -> Result<()> {
+        self.set(ProgramSetting::Ifindex(ifindex))
+    }
+}
+
+/// A map that does not exist yet.
+#[derive(Debug)]
+pub struct OpenMap<'a> {
+    object: &'a mut OpenObject,
+    index: usize,
+}
+
+impl OpenMap<'_> {
+    /// The map's name.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.object.handle.map_name(self.index)
+    }
+
+    /// Its shape as it stands.
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        self.object.handle.map_shape(self.index)
+    }
+
+    /// Its type.
+    #[must_use]
+    pub fn map_type(&self) -> MapType {
+        MapType(self.shape().map_type)
+    }
+
+    /// Whether it holds the object's variables.
+    #[must_use]
+    pub fn is_internal(&self) -> bool {
+        self.object.handle.map_is_internal(self.index)
+    }
+
+    /// Whether it will be created.
+    #[must_use]
+    pub fn autocreate(&self) -> bool {
+        self.object.handle.map_autocreate(self.index)
+    }
+
+    /// Where it will be pinned, and taken from when it is there already.
+    #[must_use]
+    pub fn pin_path(&self) -> Option<PathBuf> {
+        self.object.handle.map_pin_path(self.index).map(PathBuf::from)
+    }
+
+    fn set(&mut self, setting: MapSetting<'_>) -> Result<()> {
+        let (set, log) =
+            capture(Detail::Normal, || self.object.handle.set_map(self.index, setting));
+        set.map_err(|errno| {
+            Error::from_errno(errno, Op::Set, self.name()).with_log(Log::from_lines(log))
+        })
+    }
+
+    /// The most elements. libbpf rounds ring buffers up to a power of two of pages.
+    ///
+    /// # Errors
+    /// What libbpf says.
+    pub fn set_max_entries(&mut self, most: u32) -> Result<()> {
+        self.set(MapSetting::MaxEntries(most))
+    }
+
+    /// Bytes of a value. For maps of variables this resizes the last array.
+    ///
+    /// # Errors
+    /// What libbpf says.
+    pub fn set_value_size(&mut self, size: u32) -> Result<()> {
+        self.set(MapSetting::ValueSize(size))
+    }
+
+    /// Bytes of a key.
+    ///
+    /// # Errors
+    /// What libbpf says.
+    pub fn set_key_size(&mut self, size: u32) -> Result<()> {
+        self.set(MapSetting::KeySize(size))
+    }
+
+    /// The type.
+    ///
+    /// # Errors
+    /// What libbpf says.
+    pub fn set_type(&mut self, kind: MapType) -> Result<()> {
+        self.set(MapSetting::Type(kind.0))
+    }
+
+    /// Creation flags (`BPF_F_..`).
+    ///
+    /// # Errors
+    /// What libbpf says.
+    pub fn set_flags(&mut self, flags: u32) -> Result<()> {
+        self.set(MapSetting::Flags(flags))
+    }
+
+    /// What the type makes of it, such as the number of hashes of a bloom filter.
+    ///
+    /// # Errors
+    /// What libbpf says.
+    pub fn set_extra(&mut self, extra: u64) -> Result<()> {
+        self.set(MapSetting::Extra(extra))
+    }
+
+    /// The memory node.
+    ///
+    /// # Errors
+    /// What libbpf says.
+    pub fn set_numa_node(&mut self, node: u32) -> Result<()> {
+        self.set(MapSetting::NumaNode(node))
+    }
+
+    /// The interface, for hardware offload.
+    ///
+    /// # Errors
+    /// What libbpf says.
+    pub fn set_ifindex(&mut self, ifindex: u32) -> Result<()> {
+        self.set(MapSetting::Ifindex(ifindex))
+    }
+
+    /// Whether to create it; programs that use it must not be loaded otherwise.
+    ///
+    /// # Errors
+    /// None that is known; what libbpf says.
+    pub fn set_autocreate(&mut self, on: bool) -> Result<()> {
+        self.set(MapSetting::Autocreate(on))
+    }
+
+    /// Where to pin it, or nowhere.
+    ///
+    /// # Errors
+    /// As for [`bpffs::check`].
+    pub fn set_pin_path(&mut self, path: Option<&Path>) -> Result<()> {
+        if let Some(path) = path {
+            bpffs::check(path)?;
+        }
+        let path = path.map(|path| c_path(path, Op::Set)).transpose()?;
+        self.set(MapSetting::PinPath(path.as_deref()))
+    }
+
+    /// Uses an existing map in its place.
+    ///
+    /// # Errors
+    /// [`Kind::Mismatch`] with the first difference; libbpf would take any map.
+    pub fn reuse(&mut self, map: &Map) -> Result<()> {
+        let (want, have) = (normal(self.shape()), normal(map.shape()));
+        let fields = [
+            ("type", want.map_type, have.map_type),
+            ("key size", want.key_size, have.key_size),
+            ("value size", want.value_size, have.value_size),
+            ("max_entries", want.max_entries, have.max_entries),
+            ("flags", want.flags, have.flags),
+        ];
+        if let Some((field, want, have)) = fields.into_iter().find(|(_, want, have)| want != have) {
+            let (want, have) = if field == "type" {
+                (MapType(want).to_string(), MapType(have).to_string())
+            } else {
+                (want.to_string(), have.to_string())
+            };
+            let detail = format!("{field} differs: the object wants {want}, the map has {have}");
+            return Err(Error::new(Kind::Mismatch, Op::Reuse, self.name()).with_detail(detail));
+        }
+        self.set(MapSetting::Reuse(map.as_fd()))
+    }
+
+    /// The template of the maps in it.
+    ///
+    /// # Errors
+    /// What libbpf says: it is not a map of maps, or has a template.
+    pub fn set_inner(&mut self, map: &Map) -> Result<()> {
+        self.set(MapSetting::Inner(map.as_fd()))
+    }
+}
+
+/// A shape as libbpf will make it: sizes that it fills in or rounds.
+fn normal(mut shape: Shape) -> Shape {
+    match MapType(shape.map_type) {
+        MapType::RINGBUF | MapType::USER_RINGBUF => {
+            shape.max_entries = ring_size(shape.max_entries);
+        }
+        MapType::PERF_EVENT_ARRAY if shape.max_entries == 0 => {
+            let cpus = crate::sys::system::possible_cpus();
+            shape.max_entries = u32::try_from(cpus).unwrap_or(u32::MAX);
+        }
+        _ => {}
+    }
+    shape
+}
+
+/// The size of a ring buffer that holds at least `bytes`: a power of two of pages.
+#[must_use]
+pub fn ring_size(bytes: u32) -> u32 {
+    let page = u32::try_from(rustix::param::page_size()).unwrap_or(4096);
+    let pages = bytes.div_ceil(page).max(1);
+    pages.checked_next_power_of_two().and_then(|pages| pages.checked_mul(page)).unwrap_or(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_come_from_files_and_fit_the_kernel() {
+        for (path, name) in [
+            ("/lib/exec.bpf.o", "exec"),
+            ("x.o", "x"),
+            ("plain", "plain"),
+            ("a_very_long_object_name.bpf.o", "a_very_long_obj"),
+            (".bpf.o", "object"),
+        ] {
+            assert_eq!(default_name(Path::new(path)), name);
+        }
+    }
+
+    #[test]
+    fn missing_files_and_directories_are_told_before_libbpf_is_asked() {
+        let open = |path: &Path| OpenOptions::new().open(path).expect_err("not an object");
+        let error = open(Path::new("/nonexistent/x.bpf.o"));
+        assert_eq!(error.kind(), Kind::NotFound);
+        assert!(error.to_string().starts_with("open '/nonexistent/x.bpf.o': no such file"));
+        let error = open(&std::env::temp_dir());
+        assert_eq!(error.kind(), Kind::NotAnObject);
+        assert!(error.to_string().ends_with("it is a directory"));
+    }
+
+    #[test]
+    fn bytes_that_are_no_object_are_refused() {
+        for bytes in [&b""[..], b"text", b"\x7fELF\x02\x01\x01"] {
+            let error = OpenOptions::new().open_bytes(bytes).expect_err("not an object");
+            assert_eq!(error.kind(), Kind::NotAnObject, "{error}");
+        }
+    }
+
+    #[test]
+    fn ring_sizes_are_rounded_up() {
+        let page = u32::try_from(rustix::param::page_size()).expect("a small number");
+        assert_eq!(ring_size(0), page);
+        assert_eq!(ring_size(page), page);
+        assert_eq!(ring_size(page + 1), 2 * page);
+        assert_eq!(ring_size(u32::MAX), u32::MAX);
+    }
+}
