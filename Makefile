@@ -7,6 +7,7 @@ PREFIX     ?= /usr
 SYSCONFDIR ?= /etc
 SEEDS      ?= 300
 
+BUILD      := $(or $(CARGO_TARGET_DIR),target)
 TARGET     := $(shell uname -m)-unknown-linux-gnu
 
 .DEFAULT_GOAL := all
@@ -18,8 +19,9 @@ help: ## list the targets
 setup: ## install what building and testing needs (Debian packages; asks for root only if some are missing)
 	@tests/setup.sh
 
-all: ## build every program, optimised
-	$(CARGO) build --release --locked -p stas
+all: ## build every program, optimised, and the BPF objects that are installed
+	$(CARGO) build --release --locked -p stas -p tinybpf
+	@CARGO='$(CARGO)' bin/tinybpf/bpf/build.sh $(BUILD)/bpf programs
 
 demo: ## show the programs at work against a real kernel in a guest; ends with `demo: ok`
 	@tests/setup.sh demo
@@ -40,12 +42,15 @@ sim: ## the state machines under SEEDS=n random fault plans
 static: ## the static build, for an initramfs: no shared library, built-in netlink uevents
 	RUSTFLAGS='-C target-feature=+crt-static' \
 	$(CARGO) build --release --locked --target $(TARGET) -p stas --no-default-features
+	RUSTFLAGS='-C target-feature=+crt-static' \
+	$(CARGO) build --release --locked --target $(TARGET) -p tinybpf
 
 man: ## check the manual pages, and against the programs' tables
 	@tests/ci.sh man
 
 install: all ## install below DESTDIR; PREFIX=/usr, SYSCONFDIR=/etc. Existing configuration is kept
-	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' SYSCONFDIR='$(SYSCONFDIR)' BUILT='$(or $(CARGO_TARGET_DIR),target)/release' bin/stas/dist/install.sh
+	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' SYSCONFDIR='$(SYSCONFDIR)' BUILT='$(BUILD)/release' bin/stas/dist/install.sh
+	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' SYSCONFDIR='$(SYSCONFDIR)' BUILT='$(BUILD)/release' OBJECTS='$(BUILD)/bpf' bin/tinybpf/dist/install.sh
 
 clean: ## remove everything built
 	$(CARGO) clean

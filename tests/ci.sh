@@ -69,7 +69,7 @@ stage_guest() {
 
 stage_static() {
     ${MAKE:-make} --no-print-directory static CARGO="$CARGO"
-    for program in stafd stacd stafctl stacctl stasadm; do
+    for program in stafd stacd stafctl stacctl stasadm tinybpf; do
         file=target/$(uname -m)-unknown-linux-gnu/release/$program
         # A program that asks for an interpreter would need shared libraries.
         if grep -aq /ld-linux "$file"; then

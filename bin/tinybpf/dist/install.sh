@@ -19,7 +19,7 @@ put() { # MODE SOURCE TARGET
 
 fill() { # MODE SOURCE TARGET: with the paths of this installation
     mkdir -p "$(dirname "$DESTDIR$3")"
-    sed -e "s|@SBINDIR@|$sbindir|g" -e "s|@LIBDIR@|$libdir|g" -e "s|@SYSCONFDIR@|$SYSCONFDIR|g" \
+    sed -e "s|@SBINDIR@|$sbindir|g" \
         -e "s|/usr/lib/tinybpf/|$libdir/|g" -e "s|/etc/tinybpf/|$SYSCONFDIR/tinybpf/|g" \
         "$2" >"$DESTDIR$3"
     chmod "$1" "$DESTDIR$3"
