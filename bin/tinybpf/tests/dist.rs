@@ -4,7 +4,7 @@
 //! The installation is run into a directory of its own, with a file in the program's place: what
 //! the program does is not the question here.
 
-mod support;
+mod compiled;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,7 +12,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::{objects, sources};
+use compiled::{objects, sources};
 
 /// The installation below a scratch directory, removed with it.
 struct Installed {
