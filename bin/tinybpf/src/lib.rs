@@ -10,6 +10,7 @@
 pub mod bpffs;
 pub mod btf;
 pub mod diagnosis;
+pub mod elf;
 pub mod errno;
 pub mod error;
 pub mod event;

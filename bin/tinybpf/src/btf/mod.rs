@@ -32,9 +32,10 @@ pub const DEPTH_MAX: usize = 32;
 pub const NAME_LEN_MAX: usize = 4096;
 
 /// The order of the bytes of a number in an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ByteOrder {
     /// Least significant byte first.
+    #[default]
     Little,
     /// Most significant byte first.
     Big,
