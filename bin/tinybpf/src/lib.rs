@@ -9,6 +9,8 @@
 #[cfg(feature = "libbpf")]
 pub mod bpffs;
 pub mod btf;
+#[cfg(feature = "libbpf")]
+pub mod cli;
 pub mod diagnosis;
 pub mod elf;
 pub mod errno;
@@ -17,6 +19,8 @@ pub mod event;
 pub mod hook;
 #[cfg(feature = "libbpf")]
 pub mod host;
+#[cfg(feature = "libbpf")]
+pub mod ids;
 pub mod kinds;
 #[cfg(feature = "libbpf")]
 pub mod link;
@@ -34,3 +38,13 @@ pub mod symbols;
 pub(crate) mod sys;
 pub mod typed;
 pub mod value;
+
+/// The version of this crate.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The version of the libbpf that is linked in: major, minor, and as it calls itself (`v1.7`).
+#[cfg(feature = "libbpf")]
+#[must_use]
+pub fn libbpf_version() -> (u32, u32, &'static str) {
+    sys::system::libbpf_version()
+}

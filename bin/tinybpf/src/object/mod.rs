@@ -6,15 +6,21 @@
 //! [`Object`]. An object is a counted handle: its programs, maps and links hold it too, and libbpf
 //! closes it when the last of them goes. Its drop removes no pins.
 
+mod adjust;
 mod global;
 mod open;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+pub use adjust::{OpenMap, OpenProgram, ring_size};
+pub use global::Global;
 pub(crate) use open::refused_kind;
-pub use open::{OpenMap, OpenObject, OpenOptions, OpenProgram, Token};
+pub use open::{OpenObject, OpenOptions, Token};
 
+pub use crate::btf::Variable;
+
+use crate::btf::Btf;
 use crate::diagnosis::log::Log;
 use crate::error::{Error, Kind, Op, Result};
 use crate::map::Map;
@@ -52,6 +58,7 @@ pub struct Object {
 struct About {
     source: Source,
     log: Log,
+    btf: OnceLock<Option<Arc<Btf>>>,
 }
 
 impl Object {

@@ -215,7 +215,7 @@ impl Handle {
             return None;
         }
         // SAFETY: libbpf keeps `size` bytes there until the object is closed or its types change,
-        // which nothing here does once it is open.
+        // which takes `&mut self`.
         Some(unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), size as usize) })
     }
 
