@@ -30,9 +30,11 @@ pub mod near;
 pub mod number;
 #[cfg(feature = "libbpf")]
 pub mod object;
+pub mod perf;
 #[cfg(feature = "libbpf")]
 pub mod program;
 pub mod reference;
+pub mod ring;
 pub mod symbols;
 #[cfg(feature = "libbpf")]
 pub(crate) mod sys;
