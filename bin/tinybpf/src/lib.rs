@@ -24,6 +24,7 @@ pub mod ids;
 pub mod kinds;
 #[cfg(feature = "libbpf")]
 pub mod link;
+pub mod manifest;
 #[cfg(feature = "libbpf")]
 pub mod map;
 pub mod near;
