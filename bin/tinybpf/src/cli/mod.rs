@@ -5,8 +5,17 @@
 //! commands do is the library's; one file here per family of commands. A command is a function of
 //! its arguments and its [`World`]. Results go to standard output, all else to standard error.
 
-mod args;
+pub mod args;
+mod find;
+mod hooks;
+mod inspect;
+mod links;
+mod list;
+mod load;
+mod map;
 mod version;
+mod wait;
+mod words;
 
 use std::error::Error as StdError;
 use std::ffi::OsString;
@@ -14,12 +23,13 @@ use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
 use std::process::ExitCode;
 
-use plinth::cli::Outcome;
+use plinth::cli::{Outcome, UsageError};
 use plinth::err::{FAILED, Failure, USAGE, report};
 
 pub use args::{Args, TINYBPF};
 
 use crate::error::{Error, Kind};
+use crate::hook::HookError;
 
 /// An input file is wrong: an object, a manifest, type information, a packet.
 pub const BAD_INPUT: u8 = 3;
@@ -81,10 +91,23 @@ pub const fn status(kind: Kind) -> u8 {
     }
 }
 
-/// A failure of the library, with its status; the log stands below it when the user is curious.
-#[must_use]
-pub fn failure(error: Error) -> Failure {
-    Failure::new(status(error.kind()), error)
+/// The failure with the status of its kind, where nobody said another one.
+fn graded(mut failure: Failure) -> Failure {
+    if failure.exit == FAILED {
+        if let Some(error) = failure.cause.downcast_ref::<Error>() {
+            failure.exit = status(error.kind());
+        } else if failure.cause.is::<HookError>() || failure.cause.is::<UsageError>() {
+            failure.exit = USAGE;
+        }
+    }
+    failure
+}
+
+/// Tells the user something that is no error.
+fn notice(args: &Args, text: &str) {
+    if !args.quiet {
+        eprintln!("tinybpf: {}", plinth::text::escape_control(text));
+    }
 }
 
 /// Runs the command line of this process, and ends it: the message on standard error, the status.
@@ -127,7 +150,7 @@ pub fn run(
     match outcome {
         Outcome::Run { command: Some(command), args } => {
             let verbose = args.verbose;
-            dispatch(command, &args, world).map_err(|failure| (failure, verbose))
+            dispatch(command, &args, world).map_err(|failure| (graded(failure), verbose))
         }
         Outcome::Run { command: None, .. } => {
             world.print(&TINYBPF.help(None)).map_err(plain)?;
@@ -147,6 +170,13 @@ pub fn run(
 fn dispatch(command: &str, args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
     match command {
         "version" => version::version(args, world),
+        "inspect" => inspect::inspect(args, world),
+        "load" => load::load(args, world),
+        "unload" => load::unload(args, world),
+        "attach" => links::attach(args, world),
+        "detach" => links::detach(args, world),
+        "list" => list::list(args, world),
+        "map" => map::map(args, world),
         _ => Err(Failure::new(USAGE, format!("unknown command '{command}'"))),
     }
 }
