@@ -80,7 +80,7 @@ impl Drop for Made {
     fn drop(&mut self) {
         for path in self.paths.iter().rev() {
             // One that somebody else uses meanwhile is not empty, and stays.
-            let _ = std::fs::remove_dir(path);
+            drop(std::fs::remove_dir(path));
         }
     }
 }

@@ -38,7 +38,7 @@ pub mod reference;
 pub mod ring;
 pub mod symbols;
 #[cfg(feature = "libbpf")]
-pub(crate) mod sys;
+pub mod sys;
 pub mod typed;
 pub mod value;
 

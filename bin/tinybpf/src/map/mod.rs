@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 pub use crate::sys::map::Info as MapInfo;
 pub use crate::sys::object::Shape;
+pub use batch::BATCH;
 pub use iter::{Iter, STEPS_EXTRA};
 
 use crate::bpffs::{self, What, c_text};

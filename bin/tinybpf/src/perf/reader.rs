@@ -282,7 +282,7 @@ impl Drop for PerfReader {
     fn drop(&mut self) {
         for per_cpu in &self.cpus {
             // An entry that somebody else replaced meanwhile goes too; the kernel cannot tell.
-            let _ = self.map.delete(&per_cpu.cpu.to_ne_bytes());
+            drop(self.map.delete(&per_cpu.cpu.to_ne_bytes()));
             let _ = epoll::delete(&self.epoll, &per_cpu.event);
         }
     }

@@ -15,7 +15,7 @@ use libbpf_sys as ffi;
 
 use super::object::Handle;
 use super::program::name_of;
-use super::{check, last, owned, size_field};
+use super::{check, last, owned, size_field, size_word};
 use crate::errno::Errno;
 
 /// Where a new program stands among those that are attached already.
@@ -112,7 +112,7 @@ pub fn create(
         Extra::Iterator(of) => {
             walk_of(&mut walk, of);
             options.iter_info = &raw mut walk;
-            options.iter_info_len = size_of::<ffi::bpf_iter_link_info>() as u32;
+            options.iter_info_len = size_word::<ffi::bpf_iter_link_info>();
         }
     }
     // SAFETY: the options live throughout the call, and so does what they point to.
@@ -278,7 +278,7 @@ pub fn info(fd: BorrowedFd<'_>) -> Result<Info, Errno> {
 }
 
 fn raw_info(fd: BorrowedFd<'_>, raw: &mut ffi::bpf_link_info) -> Result<(), Errno> {
-    let mut size = size_of::<ffi::bpf_link_info>() as u32;
+    let mut size = size_word::<ffi::bpf_link_info>();
     // SAFETY: the kernel writes at most `size` bytes of plain numbers, and a name where the
     // structure points, of which it was told the room.
     check(unsafe {
@@ -289,7 +289,7 @@ fn raw_info(fd: BorrowedFd<'_>, raw: &mut ffi::bpf_link_info) -> Result<(), Errn
 /// Tells the kernel where to write the name; each kind has that at another place of the union.
 fn name_buffer(raw: &mut ffi::bpf_link_info, kind: u32, perf: u32, name: &mut [c_char; 128]) {
     let address = name.as_mut_ptr().expose_provenance() as u64;
-    let room = name.len() as u32;
+    let room = size_word::<[c_char; 128]>();
     let union = &mut raw.__bindgen_anon_1;
     match kind {
         ffi::BPF_LINK_TYPE_RAW_TRACEPOINT => {
@@ -387,7 +387,7 @@ pub fn query(target: i32, attach_type: u32) -> Result<Vec<u32>, Errno> {
         prog_ids: ids.as_mut_ptr(),
         ..Default::default()
     };
-    options.__bindgen_anon_1.count = ids.len() as u32;
+    options.__bindgen_anon_1.count = 64;
     // SAFETY: the kernel writes at most as many ids as it was told.
     check(unsafe { ffi::bpf_prog_query_opts(target, attach_type, &raw mut options) })?;
     // SAFETY: both members of the union are the same number.

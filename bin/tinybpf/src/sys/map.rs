@@ -15,7 +15,7 @@ use std::sync::Arc;
 use libbpf_sys as ffi;
 
 use super::object::{Handle, Shape};
-use super::{check, owned, size_field};
+use super::{check, owned, size_field, size_word};
 use crate::errno::Errno;
 
 /// What the kernel says of a map.
@@ -90,7 +90,7 @@ pub fn create(what: &Creation<'_>) -> Result<OwnedFd, Errno> {
 /// The kernel's number. The descriptor of a program or link is not noticed here.
 pub fn info(fd: BorrowedFd<'_>) -> Result<Info, Errno> {
     let mut raw = ffi::bpf_map_info::default();
-    let mut size = size_of::<ffi::bpf_map_info>() as u32;
+    let mut size = size_word::<ffi::bpf_map_info>();
     // SAFETY: the kernel writes at most `size` bytes, of plain numbers.
     check(unsafe {
         ffi::bpf_obj_get_info_by_fd(fd.as_raw_fd(), (&raw mut raw).cast(), &raw mut size)

@@ -59,6 +59,14 @@ const fn size_field<T>() -> libbpf_sys::size_t {
     size_of::<T>() as libbpf_sys::size_t
 }
 
+/// The size of a structure, as the kernel wants it beside its address.
+const fn size_word<T>() -> u32 {
+    const { assert!(size_of::<T>() < 4096, "the kernel's structures are small") };
+    #[expect(clippy::cast_possible_truncation, reason = "just checked")]
+    let size = size_of::<T>() as u32;
+    size
+}
+
 /// The length of a buffer as the kernel counts it.
 fn length(bytes: &[u8]) -> Result<u32, Errno> {
     u32::try_from(bytes.len()).map_err(|_| Errno::TOO_BIG)

@@ -196,8 +196,10 @@ impl Handle {
     /// The object's name.
     #[must_use]
     pub fn name(&self) -> String {
-        // SAFETY: the name is a string of the open object.
-        unsafe { text_of(ffi::bpf_object__name(self.object.as_ptr())) }
+        // SAFETY: the object is open.
+        let name = unsafe { ffi::bpf_object__name(self.object.as_ptr()) };
+        // SAFETY: a string of the open object.
+        unsafe { text_of(name) }
     }
 
     /// The type information, after libbpf filled in the offsets of variables.
@@ -214,9 +216,10 @@ impl Handle {
         if bytes.is_null() {
             return None;
         }
+        let size = usize::try_from(size).ok()?;
         // SAFETY: libbpf keeps `size` bytes there until the object is closed or its types change,
         // which takes `&mut self`.
-        Some(unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), size as usize) })
+        Some(unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), size) })
     }
 
     /// How many programs the object has.
@@ -290,7 +293,8 @@ impl Handle {
             return 0;
         }
         // SAFETY: a program of the open object.
-        unsafe { ffi::bpf_program__insn_cnt(program) as usize }
+        let count = unsafe { ffi::bpf_program__insn_cnt(program) };
+        usize::try_from(count).unwrap_or(usize::MAX)
     }
 
     /// The descriptor of a loaded program.
@@ -333,8 +337,8 @@ impl Handle {
         if program.is_null() {
             return Err(Errno::INVAL);
         }
-        // SAFETY: a program of the open object, which is borrowed exclusively; so for each below.
         check(match to {
+            // SAFETY: a program of the open object, which is borrowed exclusively; so below.
             ProgramSetting::Autoload(on) => unsafe { ffi::bpf_program__set_autoload(program, on) },
             ProgramSetting::Autoattach(on) => {
                 // SAFETY: as above.
@@ -373,8 +377,10 @@ impl Handle {
         if map.is_null() {
             return String::new();
         }
-        // SAFETY: a string of a map of the open object.
-        unsafe { text_of(ffi::bpf_map__name(map)) }
+        // SAFETY: a map of the open object.
+        let name = unsafe { ffi::bpf_map__name(map) };
+        // SAFETY: a string of that map.
+        unsafe { text_of(name) }
     }
 
     /// Whether a map holds the object's variables.
@@ -441,9 +447,9 @@ impl Handle {
         if map.is_null() {
             return Err(Errno::INVAL);
         }
-        // SAFETY: a map of the open object, which is borrowed exclusively; so for each below.
-        // Strings and descriptors are copied.
         check(match to {
+            // SAFETY: a map of the open object, which is borrowed exclusively, and so for each
+            // below. Strings and descriptors are copied.
             MapSetting::Type(kind) => unsafe { ffi::bpf_map__set_type(map, kind) },
             // SAFETY: as above.
             MapSetting::KeySize(size) => unsafe { ffi::bpf_map__set_key_size(map, size) },
@@ -516,9 +522,10 @@ impl Handle {
         if offset.checked_add(size)? > all {
             return None;
         }
-        // SAFETY: the memory is the object's, at least until it is closed, and the range was just
-        // checked to lie in it.
-        Some(unsafe { super::memory::Place::new(start.add(offset), size) })
+        // SAFETY: the range was just checked to lie in the memory.
+        let start = unsafe { start.add(offset) };
+        // SAFETY: the memory is the object's, at least until it is closed.
+        Some(unsafe { super::memory::Place::new(start, size) })
     }
 
     /// The program of this index for functions of libbpf that attach, one at a time.

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use libbpf_sys as ffi;
 
-use super::last;
+use super::{last, size_word};
 use crate::errno::Errno;
 
 /// `_IO('$', 0)`.
@@ -54,10 +54,8 @@ pub enum Event<'a> {
 /// # Errors
 /// The kernel's number.
 pub fn open(event: Event<'_>, pid: i32, cpu: i32) -> Result<OwnedFd, Errno> {
-    let mut attributes = ffi::perf_event_attr {
-        size: size_of::<ffi::perf_event_attr>() as u32,
-        ..Default::default()
-    };
+    let mut attributes =
+        ffi::perf_event_attr { size: size_word::<ffi::perf_event_attr>(), ..Default::default() };
     match event {
         Event::Tracepoint(id) => {
             attributes.type_ = ffi::PERF_TYPE_TRACEPOINT;

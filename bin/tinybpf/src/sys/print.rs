@@ -89,7 +89,7 @@ unsafe extern "C" fn on_message(
     // SAFETY: vasprintf allocated it for us, and the copy above is ours.
     unsafe { libc::free(text.cast::<c_void>()) };
     // A panic (in a logger, say) must not cross libbpf's frames.
-    let _ = catch_unwind(AssertUnwindSafe(|| deliver(level, message)));
+    drop(catch_unwind(AssertUnwindSafe(|| deliver(level, message))));
     length
 }
 

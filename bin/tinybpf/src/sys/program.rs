@@ -8,7 +8,7 @@ use std::ptr;
 
 use libbpf_sys as ffi;
 
-use super::{check, length, owned, size_field};
+use super::{check, length, owned, size_field, size_word};
 use crate::errno::Errno;
 
 /// What the kernel says of a program.
@@ -96,7 +96,7 @@ pub fn info(fd: BorrowedFd<'_>) -> Result<Info, Errno> {
 }
 
 fn raw_info(fd: BorrowedFd<'_>, raw: &mut ffi::bpf_prog_info) -> Result<(), Errno> {
-    let mut size = size_of::<ffi::bpf_prog_info>() as u32;
+    let mut size = size_word::<ffi::bpf_prog_info>();
     // SAFETY: the kernel writes at most `size` bytes of plain numbers, and the ids where the
     // structure points, of which it was told the number.
     check(unsafe {
@@ -377,7 +377,7 @@ pub fn btf_info(fd: BorrowedFd<'_>) -> Result<(u32, String, bool, Vec<u8>), Errn
 }
 
 fn raw_btf_info(fd: BorrowedFd<'_>, raw: &mut ffi::bpf_btf_info) -> Result<(), Errno> {
-    let mut size = size_of::<ffi::bpf_btf_info>() as u32;
+    let mut size = size_word::<ffi::bpf_btf_info>();
     // SAFETY: the kernel writes at most `size` bytes of plain numbers, and the buffers within the
     // sizes that the structure gives.
     check(unsafe {

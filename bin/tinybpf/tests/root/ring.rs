@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Ring buffers under edge-triggered loops, and the ring that goes the other way.
-#![cfg(feature = "libbpf")]
-
-mod support;
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,13 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::support::{isolated, object};
 use bpf::error::Kind;
 use bpf::object::{Object, OpenOptions};
 use bpf::program::{Program, TestRun};
 use bpf::ring::{BUDGET, RingId, RingReader, UserRing};
 use bpf::value::Value;
 use mio::{Events, Interest, Poll, Token};
-use support::{isolated, object};
 
 /// Events of the edge-trigger test.
 const MILLION: u64 = 1_000_000;
@@ -55,7 +52,7 @@ fn edge_triggered(reader: &mut RingReader) -> Poll {
 
 #[test]
 fn root_a_million_edges_lose_no_wakeup() {
-    isolated("root_a_million_edges_lose_no_wakeup", || {
+    isolated(module_path!(), "root_a_million_edges_lose_no_wakeup", || {
         let object = load(1, 0);
         let mut reader = reader(&object, &["events"]);
         let mut poll = edge_triggered(&mut reader);
@@ -97,7 +94,7 @@ fn root_a_million_edges_lose_no_wakeup() {
 
 #[test]
 fn root_an_early_stop_leaves_a_mark() {
-    isolated("root_an_early_stop_leaves_a_mark", || {
+    isolated(module_path!(), "root_an_early_stop_leaves_a_mark", || {
         let object = load(10, 0);
         let mut reader = reader(&object, &["events"]);
         let emit = object.program("emit").expect("emit");
@@ -121,7 +118,7 @@ fn root_an_early_stop_leaves_a_mark() {
 
 #[test]
 fn root_readers_refuse_what_is_no_ring_or_known() {
-    isolated("root_readers_refuse_what_is_no_ring_or_known", || {
+    isolated(module_path!(), "root_readers_refuse_what_is_no_ring_or_known", || {
         let object = load(1, 0);
         let mut reader = RingReader::new().expect("a reader");
         let empty = reader.poll(None, |_| ControlFlow::Continue(())).expect_err("no maps");
@@ -138,7 +135,7 @@ fn root_readers_refuse_what_is_no_ring_or_known() {
 
 #[test]
 fn root_two_rings_share_a_reader_and_none_is_starved() {
-    isolated("root_two_rings_share_a_reader_and_none_is_starved", || {
+    isolated(module_path!(), "root_two_rings_share_a_reader_and_none_is_starved", || {
         let object = load(1, 0);
         let mut reader = reader(&object, &["events", "ticks"]);
         let both = object.program("emit_both").expect("p");
@@ -161,7 +158,7 @@ fn root_two_rings_share_a_reader_and_none_is_starved() {
 
 #[test]
 fn root_a_panic_in_the_callback_consumes_its_sample() {
-    isolated("root_a_panic_in_the_callback_consumes_its_sample", || {
+    isolated(module_path!(), "root_a_panic_in_the_callback_consumes_its_sample", || {
         let object = load(2, 0);
         let mut reader = reader(&object, &["events"]);
         run(&object.program("emit").expect("p"));
@@ -180,7 +177,7 @@ fn root_a_panic_in_the_callback_consumes_its_sample() {
 
 #[test]
 fn root_odd_sizes_and_discarded_records_come_out_right() {
-    isolated("root_odd_sizes_and_discarded_records_come_out_right", || {
+    isolated(module_path!(), "root_odd_sizes_and_discarded_records_come_out_right", || {
         let object = load(1, 0);
         let mut reader = reader(&object, &["ticks", "events"]);
         // More than once around the ring.
@@ -202,7 +199,7 @@ fn root_odd_sizes_and_discarded_records_come_out_right() {
 
 #[test]
 fn root_a_full_ring_drops_and_the_program_counts() {
-    isolated("root_a_full_ring_drops_and_the_program_counts", || {
+    isolated(module_path!(), "root_a_full_ring_drops_and_the_program_counts", || {
         // 64 KiB hold 1638 records of 40 bytes.
         let object = load(2000, 0);
         let mut reader = reader(&object, &["events"]);
@@ -217,7 +214,7 @@ fn root_a_full_ring_drops_and_the_program_counts() {
 
 #[test]
 fn root_silent_records_are_found_by_the_interval() {
-    isolated("root_silent_records_are_found_by_the_interval", || {
+    isolated(module_path!(), "root_silent_records_are_found_by_the_interval", || {
         // BPF_RB_NO_WAKEUP
         let object = load(3, 1);
         let mut reader = reader(&object, &["events"]);
@@ -239,7 +236,7 @@ fn root_silent_records_are_found_by_the_interval() {
 
 #[test]
 fn root_a_held_record_blocks_and_then_wakes() {
-    isolated("root_a_held_record_blocks_and_then_wakes", || {
+    isolated(module_path!(), "root_a_held_record_blocks_and_then_wakes", || {
         let mut open = OpenOptions::new().open(&object("ring")).expect("opens");
         open.set_global("hold_rounds", &Value::from(200_000_u32)).expect("known");
         let object = open.load().expect("loads");
@@ -272,7 +269,7 @@ fn root_a_held_record_blocks_and_then_wakes() {
 
 #[test]
 fn root_user_rings_carry_what_was_submitted() {
-    isolated("root_user_rings_carry_what_was_submitted", || {
+    isolated(module_path!(), "root_user_rings_carry_what_was_submitted", || {
         let object = Object::load(&object("user_ring")).expect("loads");
         let map = object.map("commands").expect("m");
         let mut ring = UserRing::new(&map).expect("a producer");
@@ -280,12 +277,12 @@ fn root_user_rings_carry_what_was_submitted() {
         let get = |name: &str| {
             object.global(name).expect(name).get().expect(name).as_integer().expect("a number")
         };
-        let (mut sent, mut sum) = (0, 0);
+        let (mut sent, mut sum) = (0_u64, 0_u64);
         loop {
             match ring.reserve(8) {
                 Ok(mut slot) => {
                     sent += 1;
-                    slot.copy_from_slice(&(sent as u64).to_ne_bytes());
+                    slot.copy_from_slice(&sent.to_ne_bytes());
                     if sent % 2 == 0 {
                         sum += sent;
                         slot.submit();
@@ -307,7 +304,12 @@ fn root_user_rings_carry_what_was_submitted() {
         drainer.join().expect("the program");
         run(&object.program("drain").expect("p"));
         run(&object.program("drain").expect("p"));
-        assert!(get("count") >= 2048 && get("sum") >= sum, "{} {}", get("count"), get("sum"));
+        assert!(
+            get("count") >= 2048 && get("sum") >= sum.into(),
+            "{} {}",
+            get("count"),
+            get("sum")
+        );
         assert_eq!(get("too_short"), 0);
         let wrong = UserRing::new(&object.map("user_rin.bss").expect("m")).map(|_| ());
         assert_eq!(wrong.expect_err("an array").kind(), Kind::Mismatch);

@@ -5,47 +5,36 @@
 //! own ([`isolated`]), with a mount namespace where `/sys/fs/bpf` and tracefs are mounted: other
 //! tests neither see its pins nor count its descriptors.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 
 use rustix::mount::{MountFlags, mount};
+
+use crate::compiled::objects;
 
 /// Set in the process that [`isolated`] starts.
 const INSIDE: &str = "TINYBPF_TEST_INSIDE";
 
-/// The directory of compiled objects, made on first use.
-pub fn objects() -> &'static Path {
-    static OBJECTS: OnceLock<PathBuf> = OnceLock::new();
-    OBJECTS.get_or_init(|| {
-        let crate_root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bpf");
-        let status = Command::new(crate_root.join("bpf/build.sh"))
-            .arg(&out)
-            .status()
-            .expect("bpf/build.sh can be run");
-        assert!(status.success(), "bpf/build.sh failed: is clang installed?");
-        out
-    })
-}
-
 /// The path of a compiled object; `broken/x` for one of the broken ones.
-pub fn object(name: &str) -> PathBuf {
+pub(crate) fn object(name: &str) -> PathBuf {
     objects().join(format!("{name}.bpf.o"))
 }
 
-/// Runs `body` alone in a process with a mount namespace of its own, as the test `name`.
-///
-/// The caller hands in its own name with the path of its module.
-pub fn isolated(name: &str, body: impl FnOnce()) {
+/// Runs `body` alone in a process with mount and network namespaces of its own: that of the test `name` in the
+/// module with the path `module`, which calls this.
+pub(crate) fn isolated(module: &str, name: &str, body: impl FnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
         mount_all();
         return body();
     }
     objects();
+    let inner = module.split_once("::").map_or("", |(_, inner)| inner);
+    let name = &format!("{inner}::{name}");
     let test = std::env::current_exe().expect("the test's own path");
     let output = Command::new("unshare")
-        .args(["--mount", "--propagation", "private"])
+        .args(["--mount", "--net", "--propagation", "private"])
         .arg(test)
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
         .env(INSIDE, "1")
@@ -73,13 +62,34 @@ fn mount_all() {
 }
 
 /// Calls getpgid(2), which nobody else on the machine does often: what the fixtures hook.
-pub fn getpgid(times: usize) {
+pub(crate) fn getpgid(times: usize) {
     for _ in 0..times {
         let _ = rustix::process::getpgid(None).expect("getpgid of oneself");
     }
 }
 
 /// How many descriptors the process has open.
-pub fn descriptors() -> usize {
+pub(crate) fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").expect("/proc/self/fd").count()
+}
+
+/// Notes for the table of kinds that `tests/ci.sh` prints how a kind of program was shown here.
+pub(crate) fn shown(kind: &str, how: &str) {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target/tmp");
+    let file = OpenOptions::new().append(true).create(true).open(target.join("bpf-kinds.tsv"));
+    let line = format!("{kind}\thost\t{how}\n");
+    file.and_then(|mut file| file.write_all(line.as_bytes())).expect("the table of kinds");
+}
+
+/// Runs ip(8) in the test's network namespace.
+pub(crate) fn ip(words: &str) {
+    let output = Command::new("ip").args(words.split(' ')).output().expect("ip(8) can be run");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "ip {words}: {error}");
+}
+
+/// The number in a variable of an object.
+pub(crate) fn number(object: &bpf::object::Object, name: &str) -> i128 {
+    let value = object.global(name).expect(name).get().expect(name);
+    value.as_integer().expect("a number")
 }

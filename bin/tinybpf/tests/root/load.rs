@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Objects on this kernel: opened, loaded, attached, pinned.
-#![cfg(feature = "libbpf")]
-
-mod support;
 
 use std::path::Path;
 
+use crate::support::{descriptors, getpgid, isolated, object};
 use bpf::bpffs;
 use bpf::errno::Errno;
 use bpf::error::Kind;
@@ -13,7 +11,6 @@ use bpf::link::Link;
 use bpf::map::{Map, Origin};
 use bpf::object::{Object, OpenOptions, Source};
 use bpf::program::Program;
-use support::{descriptors, getpgid, isolated, object};
 
 fn u64_at(map: &Map, offset: usize) -> u64 {
     let value = map.get(&0_u32.to_ne_bytes()).expect("a look-up").expect("element 0");
@@ -22,7 +19,7 @@ fn u64_at(map: &Map, offset: usize) -> u64 {
 
 #[test]
 fn root_a_raw_tracepoint_counts_and_lives_on_by_its_pin() {
-    isolated("root_a_raw_tracepoint_counts_and_lives_on_by_its_pin", || {
+    isolated(module_path!(), "root_a_raw_tracepoint_counts_and_lives_on_by_its_pin", || {
         let path = object("raw_tp");
         let object = Object::load(&path).expect("raw_tp.bpf.o loads");
         assert_eq!((object.name().as_str(), object.source()), ("raw_tp", &Source::File(path)));
@@ -55,7 +52,7 @@ fn root_a_raw_tracepoint_counts_and_lives_on_by_its_pin() {
 
 #[test]
 fn root_pins_have_rules() {
-    isolated("root_pins_have_rules", || {
+    isolated(module_path!(), "root_pins_have_rules", || {
         let object = Object::load(&object("raw_tp")).expect("loads");
         let (program, map) =
             (object.program("count").expect("p"), object.map("raw_tp.bss").expect("m"));
@@ -86,7 +83,7 @@ fn root_pins_have_rules() {
 
 #[test]
 fn root_objects_leave_nothing_open() {
-    isolated("root_objects_leave_nothing_open", || {
+    isolated(module_path!(), "root_objects_leave_nothing_open", || {
         let path = object("raw_tp");
         let round = || {
             let object = Object::load(&path).expect("loads");
@@ -103,7 +100,7 @@ fn root_objects_leave_nothing_open() {
 
 #[test]
 fn root_bytes_need_a_name_and_load_alike() {
-    isolated("root_bytes_need_a_name_and_load_alike", || {
+    isolated(module_path!(), "root_bytes_need_a_name_and_load_alike", || {
         let bytes = std::fs::read(object("raw_tp")).expect("the object");
         let open = OpenOptions::new().name("mine").open_bytes(&bytes).expect("opens");
         drop(bytes);

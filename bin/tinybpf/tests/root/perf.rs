@@ -1,19 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Perf buffers: alone, under an outer loop, around their end, and full.
-#![cfg(feature = "libbpf")]
-
-mod support;
 
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use crate::support::{descriptors, isolated, object};
 use bpf::error::Kind;
 use bpf::object::{Object, OpenOptions};
 use bpf::perf::{PerfEvent, PerfOpts, PerfReader};
 use bpf::program::TestRun;
 use bpf::value::Value;
 use mio::{Events, Interest, Poll, Token};
-use support::{descriptors, isolated, object};
 
 /// `struct event` of the object.
 const EVENT: usize = 32;
@@ -34,7 +31,7 @@ fn sequence(data: &[u8]) -> u64 {
 
 #[test]
 fn root_nested_buffers_deliver_everything() {
-    isolated("root_nested_buffers_deliver_everything", || {
+    isolated(module_path!(), "root_nested_buffers_deliver_everything", || {
         let object = load(50);
         let map = object.map("events").expect("m");
         let mut reader = PerfReader::new(&map, PerfOpts::default()).expect("a reader");
@@ -61,7 +58,7 @@ fn root_nested_buffers_deliver_everything() {
 
 #[test]
 fn root_losses_are_told_with_a_later_sample() {
-    isolated("root_losses_are_told_with_a_later_sample", || {
+    isolated(module_path!(), "root_losses_are_told_with_a_later_sample", || {
         let object = load(4000);
         let map = object.map("events").expect("m");
         let options = PerfOpts { pages: 1, ..PerfOpts::default() };
@@ -90,7 +87,7 @@ fn root_losses_are_told_with_a_later_sample() {
 
 #[test]
 fn root_budget_and_stop_leave_the_rest() {
-    isolated("root_budget_and_stop_leave_the_rest", || {
+    isolated(module_path!(), "root_budget_and_stop_leave_the_rest", || {
         let object = load(20);
         let map = object.map("events").expect("m");
         let mut reader = PerfReader::new(&map, PerfOpts::default()).expect("a reader");
@@ -106,7 +103,7 @@ fn root_budget_and_stop_leave_the_rest() {
 
 #[test]
 fn root_wrong_maps_and_page_counts_are_refused() {
-    isolated("root_wrong_maps_and_page_counts_are_refused", || {
+    isolated(module_path!(), "root_wrong_maps_and_page_counts_are_refused", || {
         let object = load(1);
         let map = object.map("events").expect("m");
         let refused =

@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Global variables: set before the load, shared with the programs after it.
-#![cfg(feature = "libbpf")]
 
-mod support;
-
+use crate::support::{isolated, object};
 use bpf::error::Kind;
 use bpf::object::OpenOptions;
 use bpf::program::TestRun;
 use bpf::value::Value;
-use support::{isolated, object};
 
 #[test]
 fn globals_have_first_values_without_privileges() {
@@ -40,7 +37,7 @@ fn values_that_do_not_fit_are_refused() {
 
 #[test]
 fn root_constants_reach_the_program_and_variables_are_shared() {
-    isolated("root_constants_reach_the_program_and_variables_are_shared", || {
+    isolated(module_path!(), "root_constants_reach_the_program_and_variables_are_shared", || {
         let mut open = OpenOptions::new().open(&object("globals")).expect("opens");
         open.set_global("const_u32", &Value::U64(7)).expect("fits");
         open.set_global("const_name", &Value::from("named")).expect("fits");
@@ -74,7 +71,7 @@ fn root_constants_reach_the_program_and_variables_are_shared() {
 
 #[test]
 fn root_arrays_of_variables_can_be_resized() {
-    isolated("root_arrays_of_variables_can_be_resized", || {
+    isolated(module_path!(), "root_arrays_of_variables_can_be_resized", || {
         let mut open = OpenOptions::new().open(&object("globals")).expect("opens");
         let before = open.globals().expect("types");
         let size = |list: &[bpf::object::Variable]| {

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The library on the running kernel, as root: a module for each part.
+#![cfg(feature = "libbpf")]
+
+mod attach;
+#[path = "../compiled/mod.rs"]
+mod compiled;
+mod globals;
+mod load;
+mod maps;
+mod network;
+mod perf;
+mod ring;
+mod support;
