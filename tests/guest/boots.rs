@@ -77,6 +77,11 @@ scenarios! {
     root_stalling_dc_6_1: "stalling-dc" on V6_1;
     root_mute_dc_6_1: "mute-dc" on V6_1;
     root_names_6_1: "names" on V6_1;
+    root_bpf_boot_6_1: "bpf-boot" on V6_1;
+    root_bpf_boot_6_12: "bpf-boot" on V6_12;
+    root_bpf_boot_sid: "bpf-boot" on Sid;
+    root_bpf_failures_6_1: "bpf-failures" on V6_1;
+    root_bpf_failures_sid: "bpf-failures" on Sid;
     root_bpf_kinds_6_1: "bpf-kinds" on V6_1;
     root_bpf_kinds_6_12: "bpf-kinds" on V6_12;
     root_bpf_kinds_sid: "bpf-kinds" on Sid;

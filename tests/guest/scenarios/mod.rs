@@ -129,6 +129,8 @@ pub const ALL: &[Scenario] = &[
     fake::FAKE_DC,
     bare::BARE_START,
     bare::NO_STATE,
+    bpf::boot::BOOT,
+    bpf::boot::FAILURES,
     bpf::kinds::KINDS,
     bpf::programs::PROGRAMS,
     buses::BUS_LOST,

@@ -2,6 +2,7 @@
 //! tinybpf in a guest: a static command in an image without anything else, on kernels that allow
 //! what this host's may not.
 
+pub mod boot;
 pub mod kinds;
 pub mod programs;
 
