@@ -8,7 +8,7 @@
 // `config`:
 //
 //   tinybpf map set pin /sys/fs/bpf/exec/maps/config 0 \
-//       '{"enabled":true,"by_uid":true,"target_uid":1000,"target_parent":0}'
+//       '{"paused":false,"by_uid":true,"target_uid":1000,"target_parent":0}'
 //
 // Needs kernel 5.8 with BTF, and tracefs. `events_dropped` and `exits_dropped` count what found no
 // room in its ring buffer.
@@ -18,10 +18,10 @@ LICENSE_DUAL;
 
 #define FILE_NAME_LEN 128
 
-// What is reported.
+// What is reported; all, as long as nobody has written to the map.
 struct config {
-    // Nothing at all when false.
-    bool enabled;
+    // Nothing at all.
+    bool paused;
     // Only processes of the user `target_uid`.
     bool by_uid;
     u32 target_uid;
@@ -95,7 +95,7 @@ static bool wanted(u32 uid, u32 parent)
     u32 zero = 0;
     struct config *now = bpf_map_lookup_elem(&config, &zero);
 
-    return now && now->enabled && (!now->by_uid || now->target_uid == uid) &&
+    return now && !now->paused && (!now->by_uid || now->target_uid == uid) &&
            (!now->target_parent || now->target_parent == parent);
 }
 
