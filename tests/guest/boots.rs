@@ -82,6 +82,9 @@ scenarios! {
     root_bpf_boot_sid: "bpf-boot" on Sid;
     root_bpf_failures_6_1: "bpf-failures" on V6_1;
     root_bpf_failures_sid: "bpf-failures" on Sid;
+    root_bpf_command_6_1: "bpf-command" on V6_1;
+    root_bpf_command_6_12: "bpf-command" on V6_12;
+    root_bpf_command_sid: "bpf-command" on Sid;
     root_bpf_kinds_6_1: "bpf-kinds" on V6_1;
     root_bpf_kinds_6_12: "bpf-kinds" on V6_12;
     root_bpf_kinds_sid: "bpf-kinds" on Sid;

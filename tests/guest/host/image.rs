@@ -78,7 +78,11 @@ pub fn pack(
         }
     }
     if scenario.needs.bpf {
-        bpf(&mut archive, found)?;
+        let program = build::tinybpf(found.workspace())?.join("tinybpf");
+        archive.file("usr/sbin/tinybpf", 0o755, &read(&program)?);
+    }
+    if scenario.needs.objects {
+        objects(&mut archive, found)?;
     }
     foreign(&mut archive, found, scenario)?;
     let setting = format!(
@@ -104,10 +108,8 @@ fn skeleton(archive: &mut Archive) {
     }
 }
 
-/// The command and its programs where an installation has them, and the fixtures below `bpf`.
-fn bpf(archive: &mut Archive, found: &lab::Lab) -> Result<(), Box<dyn Error>> {
-    let program = build::tinybpf(found.workspace())?.join("tinybpf");
-    archive.file("usr/sbin/tinybpf", 0o755, &read(&program)?);
+/// The ready-made programs where an installation has them, and the fixtures below `bpf`.
+fn objects(archive: &mut Archive, found: &lab::Lab) -> Result<(), Box<dyn Error>> {
     let objects = build::objects(found.workspace())?;
     for (from, to) in [("programs", "usr/lib/tinybpf"), ("", "bpf"), ("broken", "bpf/broken")] {
         let folder = objects.join(from);

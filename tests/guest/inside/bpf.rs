@@ -8,9 +8,16 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::ops::Range;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 
+use bpf::btf::Btf;
+use bpf::map::{Flags, Map};
+use bpf::object::{Object, OpenObject, OpenOptions};
+use bpf::program::TestRun;
 use rustix::mount::{MountFlags, mount};
-use rustix::process::{getpgid, getpid};
+use rustix::process::{getpgid, getpid, setsid};
 use serde_json::Value;
 
 use super::process::{self, Said};
@@ -19,10 +26,21 @@ use super::{Outcome, Trouble, ensure, say};
 
 /// The command.
 pub const TINYBPF: &str = "/usr/sbin/tinybpf";
+/// A program with functions and static probes to look into.
+pub const PROBED: &str = "/bpf/probed";
 /// Where pins go.
 pub const BPFFS: &str = "/sys/fs/bpf";
 /// The unified control groups of the guest.
 pub const CGROUPS: &str = "/sys/fs/cgroup";
+
+/// Makes this process one that triggers can be pulled in: the kernel starts process 1 without a
+/// group of processes, which [`Trigger::Getpgid`] asks for.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn prepare() -> Outcome {
+    setsid().map(drop).named("a session")
+}
 
 /// Mounts what objects, hooks and diagnoses need, each once.
 ///
@@ -109,6 +127,10 @@ pub enum Trigger {
     /// getpgid(2) of this process by its number: one system call, one function of the kernel, one
     /// security hook.
     Getpgid,
+    /// A few calls of the program [`PROBED`], which has probes.
+    Probed,
+    /// A connection of a unix socket.
+    Unix,
     /// Opening a file.
     Open,
     /// A datagram over the loopback interface.
@@ -142,6 +164,10 @@ impl Trigger {
                 let _ = getpgid(Some(getpid()));
                 Ok(())
             }
+            Self::Probed => {
+                process::busybox(&["sh", "-c", "printf 'a\\nb\\n' | /bpf/probed"]).map(drop)
+            }
+            Self::Unix => unix(),
             Self::Open => Ok(fs::File::open("/etc/passwd").map(drop)?),
             Self::Datagram => datagram(),
             Self::Connection => connection(false),
@@ -190,11 +216,94 @@ fn connection(congestion: bool) -> Outcome {
     Ok(())
 }
 
+fn unix() -> Outcome {
+    let path = "/tmp/socket";
+    if fs::exists(path)? {
+        fs::remove_file(path)?;
+    }
+    let _listener = UnixListener::bind(path)?;
+    Ok(UnixStream::connect(path).map(drop)?)
+}
+
 fn test_run() -> Outcome {
-    let packet = "/tmp/packet";
-    fs::write(packet, [0x55; 64])?;
-    let program = format!("{}:pass", object("xdp"));
-    done(&["test-run", &program, "--data", packet]).map(drop)
+    let tried = only("xdp", "pass").and_then(|object| {
+        let packet = TestRun { data_in: vec![0x55; 64], ..TestRun::default() };
+        object.program("pass")?.test_run(&packet)
+    });
+    tried.map(drop).named("a test run")
+}
+
+/// Opens a fixture.
+///
+/// # Errors
+/// As [`OpenOptions::open`].
+pub fn opened(name: &str) -> Result<OpenObject, bpf::error::Error> {
+    OpenOptions::new().open(Path::new(&object(name)))
+}
+
+/// Loads one program of a fixture.
+///
+/// # Errors
+/// As [`OpenObject::load`].
+pub fn only(name: &str, program: &str) -> Result<Object, bpf::error::Error> {
+    let mut open = opened(name)?;
+    for other in open.program_names() {
+        open.program(&other)?.set_autoload(other == program)?;
+    }
+    open.load()
+}
+
+/// A global variable of up to 64 bits; `NAME` or a member of the one structure that has it.
+///
+/// # Errors
+/// When the object has no such variable.
+pub fn variable(object: &Object, name: &str) -> Outcome<u64> {
+    let (map, range) = holder(object, name)?;
+    let value = map.get(&0_u32.to_ne_bytes())?.unwrap_or_default();
+    let mut bytes = [0; 8];
+    for (to, from) in bytes.iter_mut().zip(value.get(range).unwrap_or_default()) {
+        *to = *from;
+    }
+    Ok(u64::from_le_bytes(bytes))
+}
+
+/// Changes a global variable of 32 bits while its program is attached.
+///
+/// # Errors
+/// When the object has no such variable.
+pub fn set_variable(object: &Object, name: &str, to: u32) -> Outcome {
+    let (map, range) = holder(object, name)?;
+    let mut value = map.get(&0_u32.to_ne_bytes())?.unwrap_or_default();
+    value.splice(range, to.to_ne_bytes());
+    Ok(map.set(&0_u32.to_ne_bytes(), &value, Flags::ANY)?)
+}
+
+/// The map that holds a variable, and where in it.
+fn holder(object: &Object, name: &str) -> Outcome<(Map, Range<usize>)> {
+    let bytes = object.btf_bytes().ok_or_else(|| Trouble::new("no types"))?;
+    let btf = Btf::parse(bytes)?;
+    let (section, range) = place(&btf, name)
+        .ok_or_else(|| Trouble::new(format!("no variable {name} in {}", object.name())))?;
+    let map = object.maps().find(|map| map.name().ends_with(&section));
+    Ok((map.ok_or_else(|| Trouble::new(format!("no map for {section}")))?, range))
+}
+
+/// Section and bytes of a variable or of a member of a variable.
+fn place(btf: &Btf, name: &str) -> Option<(String, Range<usize>)> {
+    let number = |value: u32| usize::try_from(value).ok();
+    for variable in btf.variables() {
+        if variable.name == name {
+            let at = number(variable.offset)?;
+            return Some((variable.section, at..at + number(variable.size)?));
+        }
+        let Ok(ty) = btf.resolve(variable.ty).and_then(|id| btf.get(id)) else { continue };
+        if let Some(member) = ty.members().iter().find(|it| btf.text(it.name) == name) {
+            let at = number(variable.offset + member.bit_offset / 8)?;
+            let size = usize::try_from(btf.size_of(member.ty).ok()?).ok()?;
+            return Some((variable.section, at..at + size));
+        }
+    }
+    None
 }
 
 /// Loads a fixture and attaches it; `options` go to the command as they are.

@@ -61,7 +61,9 @@ pub struct Needs {
     pub memory_mib: u32,
     /// The programs under test.
     pub stas: bool,
-    /// tinybpf, its ready-made programs in their place, all fixtures below `/bpf`.
+    /// The BPF objects: ready-made programs in their place, all fixtures below `/bpf`.
+    pub objects: bool,
+    /// tinybpf.
     pub bpf: bool,
     /// dbus-daemon.
     pub bus: bool,
@@ -86,6 +88,7 @@ impl Needs {
     pub const BARE: Self = Self {
         memory_mib: 512,
         stas: false,
+        objects: false,
         bpf: false,
         bus: false,
         avahi: false,
@@ -131,6 +134,7 @@ pub const ALL: &[Scenario] = &[
     bare::NO_STATE,
     bpf::boot::BOOT,
     bpf::boot::FAILURES,
+    bpf::command::COMMAND,
     bpf::kinds::KINDS,
     bpf::programs::PROGRAMS,
     buses::BUS_LOST,

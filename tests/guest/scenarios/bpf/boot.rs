@@ -68,6 +68,7 @@ fn programs() -> Outcome<Vec<i64>> {
 }
 
 fn boot(_: &Guest) -> Outcome {
+    bpf::prepare()?;
     fs::write(MANIFEST, manifest())?;
     let begun = Time::monotonic();
     bpf::done(&["apply", MANIFEST])?;

@@ -3,15 +3,19 @@
 //! what this host's may not.
 
 pub mod boot;
+pub mod command;
 pub mod kinds;
 pub mod programs;
 
 use super::Needs;
 
-/// The command and its objects, and the modules of devices and hooks that some need.
-const NEEDS: Needs = Needs {
-    bpf: true,
+/// The objects, and the modules of devices and hooks that some need.
+const OBJECTS: Needs = Needs {
+    objects: true,
     ip: true,
     modules: &["dummy", "veth", "sch_ingress", "cls_bpf"],
     ..Needs::BARE
 };
+
+/// The command besides.
+const NEEDS: Needs = Needs { bpf: true, ..OBJECTS };
