@@ -104,6 +104,10 @@ pub fn load(errno: Errno, log: &Log) -> Finding {
 
 fn by_number(errno: Errno, log: &Log) -> Finding {
     let trivial = log.contains("Couldn't load trivial BPF program");
+    if let Some(program) = unknown_type(errno, log).filter(|_| !trivial) {
+        let text = format!("program '{program}': this kernel does not know its type or its hook");
+        return Finding::new(Kind::Unsupported, text);
+    }
     if let Some(found) = log.rejection().filter(|_| !trivial) {
         if errno != Errno::PERM || !found.reason.is_empty() {
             return verifier(errno, &found);
@@ -143,6 +147,14 @@ fn verifier(errno: Errno, found: &Rejection) -> Finding {
         return finding.hint("the program has too many states: bound its loops, or split it");
     }
     finding
+}
+
+/// The program that the kernel refused before its verifier looked at it.
+fn unknown_type(errno: Errno, log: &Log) -> Option<String> {
+    let line = log.find("BPF program load failed")?;
+    let silent = log.rejection().is_none_or(|found| found.reason.is_empty());
+    let program = line.split_once("prog '")?.1.split('\'').next()?;
+    (errno == Errno::INVAL && silent).then(|| program.to_owned())
 }
 
 fn unresolved_symbol(log: &Log) -> Option<&str> {
@@ -205,6 +217,20 @@ mod tests {
         assert_eq!(found.kind, Kind::Verifier);
         let text = "program 'p' rejected at instruction 1 (p.c:4): R1 invalid mem access 'scalar'";
         assert_eq!(found.detail, text);
+    }
+
+    #[test]
+    fn a_refusal_without_a_word_of_the_verifier_is_about_the_type() {
+        let failed = "libbpf: prog 'accept': BPF program load failed: -EINVAL";
+        let silent =
+            ["libbpf: prog 'accept': -- BEGIN PROG LOAD LOG --", "processed 0 insns (limit 1)"];
+        for lines in [&[failed][..], &[failed, silent[0], silent[1]]] {
+            let found = load(Errno::INVAL, &log(lines));
+            assert_eq!(found.kind, Kind::Unsupported, "{lines:?}");
+            let text = "program 'accept': this kernel does not know its type or its hook";
+            assert_eq!(found.detail, text);
+        }
+        assert_ne!(load(Errno::PERM, &log(&[failed])).kind, Kind::Unsupported);
     }
 
     #[test]

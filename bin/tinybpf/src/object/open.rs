@@ -16,7 +16,7 @@ use crate::diagnosis::permission::{self, Refused};
 use crate::errno::Errno;
 use crate::error::{Error, Kind, Op, Result};
 use crate::host::Host;
-use crate::kinds::{AttachType, ProgType};
+use crate::kinds::{AttachType, MapType, ProgType};
 use crate::sys::object::{self as sys, Handle};
 use crate::sys::print::{Detail, capture};
 
@@ -310,7 +310,10 @@ impl OpenObject {
     }
 
     fn explain(&self, errno: Errno, log: Log) -> Error {
-        let finding = judge::load(errno, &log);
+        let mut finding = judge::load(errno, &log);
+        if let Some(newer) = self.newer_map(&log) {
+            (finding.kind, finding.detail) = (Kind::Unsupported, newer.into());
+        }
         let refused = finding.kind == Kind::Permission;
         let error = finding.into_error(Op::Load, &self.source.text(), errno);
         if !refused {
@@ -319,6 +322,30 @@ impl OpenObject {
         let facts = Host::system().facts(self.uses_token);
         let found = permission::diagnose(self.refused(&log), &facts);
         error.with_detail(found.detail).with_hint(found.hint).with_log(log)
+    }
+
+    /// What a map that was not created needs of the kernel, when that is a newer one.
+    fn newer_map(&self, log: &Log) -> Option<String> {
+        let kernel = Host::system().kernel();
+        (0..self.handle.map_count()).find_map(|index| {
+            let (name, shape) = (self.handle.map_name(index), self.handle.map_shape(index));
+            if !log.contains(&format!("map '{name}': failed to create")) {
+                return None;
+            }
+            let kind = MapType(shape.map_type);
+            let (major, minor) = match kind {
+                MapType::RINGBUF => (5, 8),
+                MapType::BLOOM_FILTER => (5, 16),
+                MapType::USER_RINGBUF => (6, 1),
+                MapType::CGRP_STORAGE => (6, 2),
+                MapType::STRUCT_OPS if shape.flags & libbpf_sys::BPF_F_LINK != 0 => (6, 4),
+                MapType::ARENA => (6, 9),
+                _ => return None,
+            };
+            let text =
+                format!("map '{name}': this kind of {kind} map needs kernel {major}.{minor}");
+            (kernel < (major, minor)).then_some(text)
+        })
     }
 
     /// What sort of program was refused: the one the log names, else the most demanding.

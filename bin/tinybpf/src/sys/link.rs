@@ -534,6 +534,13 @@ impl Drop for Managed {
     }
 }
 
+/// Whether the program was loaded to run at entry and return both (`.session` sections).
+fn is_session(program: *mut ffi::bpf_program) -> bool {
+    // SAFETY: a program of an open object.
+    let kind = unsafe { ffi::bpf_program__expected_attach_type(program) };
+    kind == ffi::BPF_TRACE_KPROBE_SESSION || kind == ffi::BPF_TRACE_UPROBE_SESSION
+}
+
 /// libbpf's call for `to`, and `errno` right after it.
 fn attach_raw(program: *mut ffi::bpf_program, to: Target<'_>) -> (*mut ffi::bpf_link, Errno) {
     match to {
@@ -556,6 +563,7 @@ fn attach_raw(program: *mut ffi::bpf_program, to: Target<'_>) -> (*mut ffi::bpf_
             let options = ffi::bpf_kprobe_multi_opts {
                 sz: size_field::<ffi::bpf_kprobe_multi_opts>(),
                 retprobe: returns,
+                session: is_session(program),
                 ..Default::default()
             };
             let pattern = pattern.as_ptr();
@@ -569,6 +577,7 @@ fn attach_raw(program: *mut ffi::bpf_program, to: Target<'_>) -> (*mut ffi::bpf_
             let options = ffi::bpf_uprobe_multi_opts {
                 sz: size_field::<ffi::bpf_uprobe_multi_opts>(),
                 retprobe: returns,
+                session: is_session(program),
                 ..Default::default()
             };
             let (path, pattern, options) = (path.as_ptr(), pattern.as_ptr(), &raw const options);
