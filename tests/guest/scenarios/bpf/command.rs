@@ -370,10 +370,12 @@ fn netkit(guest: &Guest) -> Outcome {
         return refused("netkit", &said);
     }
     let ip = |words: &[&str]| process::output(&[&["/bin/ip"], words].concat()).map(drop);
-    ip(&["link", "add", "nk0", "type", "netkit"])?;
-    ip(&["link", "set", "nk0", "up"])?;
-    ip(&["addr", "add", "198.51.100.1/24", "dev", "nk0"])?;
-    let hook = "primary=netkit:nk0/primary";
+    ip(&["link", "add", "kit0", "type", "netkit"])?;
+    for end in ["kit0", "nk0"] {
+        ip(&["link", "set", end, "up"])?;
+    }
+    ip(&["addr", "add", "198.51.100.1/24", "dev", "kit0"])?;
+    let hook = "primary=netkit:kit0/primary";
     let said = bpf::load("netkit", &["--prog", "primary", "--hook", hook])?;
     ensure(said.code == 0, &said.err)?;
     wait::until_found("packets are counted", LIMIT, || {
@@ -382,7 +384,7 @@ fn netkit(guest: &Guest) -> Outcome {
         Ok((bpf::global("netkit", "primary_packets")? > 0).then_some(()))
     })?;
     bpf::unload("netkit")?;
-    ip(&["link", "del", "nk0"])?;
+    ip(&["link", "del", "kit0"])?;
     Ok(())
 }
 

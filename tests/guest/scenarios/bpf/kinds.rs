@@ -394,10 +394,13 @@ fn xdp(_: &Guest) -> Outcome {
 
 /// Both ends of a device that exists from 6.7 on.
 fn netkit(guest: &Guest) -> Outcome {
-    let (exists, name) = (guest.kernel >= Kernel::V6_12, "nk0");
+    // Its peer takes the first free name of the form nkN.
+    let (exists, name) = (guest.kernel >= Kernel::V6_12, "kit0");
     if exists {
         ip(&["link", "add", name, "type", "netkit"])?;
-        ip(&["link", "set", name, "up"])?;
+        for end in [name, "nk0"] {
+            ip(&["link", "set", end, "up"])?;
+        }
         ip(&["addr", "add", "198.51.100.1/24", "dev", name])?;
     }
     let interface = IfaceRef::Name(if exists { name } else { "lo" });
