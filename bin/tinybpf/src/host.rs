@@ -5,6 +5,7 @@
 //! the readers are tested with made-up machines; what it means is judged in
 //! [`crate::diagnosis`].
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use plinth::file::Root;
@@ -13,6 +14,9 @@ use crate::diagnosis::permission::{Capabilities, Facts, Lockdown};
 
 /// Modules that judge BPF programs, of those that may stand in the list.
 const POLICY_MODULES: &[&str] = &["selinux", "apparmor", "smack", "tomoyo"];
+
+/// Bytes of the largest file about the kernel that is read; lists of functions have 16 MiB.
+const KERNEL_FILE_MAX: usize = 256 << 20;
 
 /// The machine, as its files describe it.
 #[derive(Clone, Debug)]
@@ -94,6 +98,14 @@ impl Host {
         self.root.exists("/sys/kernel/btf/vmlinux")
     }
 
+    /// The kernel's own types, in its format.
+    ///
+    /// # Errors
+    /// What reading the file ended with.
+    pub fn kernel_btf(&self) -> io::Result<Vec<u8>> {
+        plinth::file::read(&self.root.join("/sys/kernel/btf/vmlinux"), KERNEL_FILE_MAX)
+    }
+
     /// Whether the kernel has kprobes, as its performance unit for them shows.
     #[must_use]
     pub fn has_kprobes(&self) -> bool {
@@ -125,7 +137,8 @@ impl Host {
     /// cannot be read.
     #[must_use]
     pub fn has_function(&self, name: &str) -> Option<bool> {
-        let bytes = self.root.read_bytes("/proc/kallsyms").ok()?;
+        let path = self.root.join("/proc/kallsyms");
+        let bytes = plinth::file::read(&path, KERNEL_FILE_MAX).ok()?;
         let found = bytes.split(|byte| *byte == b'\n').any(|line| {
             line.split(u8::is_ascii_whitespace).nth(2).is_some_and(|found| found == name.as_bytes())
         });
@@ -135,7 +148,8 @@ impl Host {
     /// What a refusal is explained from.
     #[must_use]
     pub fn facts(&self, token: bool) -> Facts {
-        let status = self.root.read_text("/proc/self/status").unwrap_or_default();
+        // Capabilities belong to threads.
+        let status = self.root.read_text("/proc/thread-self/status").unwrap_or_default();
         let uid_map = self.root.read_text("/proc/self/uid_map").unwrap_or_default();
         let lockdown = self.root.read_text("/sys/kernel/security/lockdown").unwrap_or_default();
         let modules = self.root.read_text("/sys/kernel/security/lsm").unwrap_or_default();

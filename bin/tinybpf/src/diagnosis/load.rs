@@ -8,8 +8,15 @@
 use std::borrow::Cow;
 
 use super::log::{Log, Rejection};
+use crate::elf::sections;
 use crate::errno::Errno;
 use crate::error::{Error, Kind, Op};
+
+/// What libbpf says before the name of a section that it does not know.
+const UNKNOWN_SECTION: &str = "missing BPF prog type, check ELF section name";
+
+/// What libbpf says before the name of a function that the kernel does not have.
+pub(crate) const UNKNOWN_TYPE: &str = "failed to find kernel BTF type ID of";
 
 /// What was found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,15 +85,18 @@ pub fn load(errno: Errno, log: &Log) -> Finding {
         let hint = "guard the access with bpf_core_field_exists() or bpf_core_type_exists()";
         return Finding::new(Kind::Relocation, text).hint(hint);
     }
-    if log.contains("missing BPF prog type, check ELF section name") {
+    if log.contains(UNKNOWN_SECTION) {
         return unknown_section(log);
+    }
+    if let Some(found) = missing_in_kernel(log) {
+        return found;
     }
     if let Some(name) = unresolved_symbol(log) {
         let text = format!("the kernel has no symbol '{name}'");
         return Finding::new(Kind::Unsupported, text)
             .hint("declare it __weak if it may be missing");
     }
-    if let Some(name) = log.quoted_after("failed to find kernel BTF type ID of") {
+    if let Some(name) = log.quoted_after(UNKNOWN_TYPE) {
         return Finding::new(
             Kind::NoSuchTarget,
             format!("the kernel has no function or type '{name}'"),
@@ -119,7 +129,16 @@ fn by_number(errno: Errno, log: &Log) -> Finding {
         Errno::TOO_BIG => Finding::new(Kind::Limit, "a program is too large or too complex"),
         Errno::ENDIAN => Finding::new(Kind::WrongArch, "the object has the other byte order"),
         _ => {
-            let text = log.find("failed to create").or_else(|| last_line(log));
+            if let Some(map) =
+                log.find(": failed to create").and_then(|line| line.split('\'').nth(1))
+            {
+                let text = format!("map '{map}' cannot be created");
+                let hint =
+                    "a ring buffer has no types of key and value; a map of maps needs a template";
+                let finding = Finding::new(Kind::of(errno), text);
+                return if errno == Errno::INVAL { finding.hint(hint) } else { finding };
+            }
+            let text = last_line(log);
             let text = text.map_or_else(|| Kind::of(errno).phrase().to_owned(), plain);
             Finding::new(Kind::of(errno), text)
         }
@@ -165,9 +184,33 @@ fn unresolved_symbol(log: &Log) -> Option<&str> {
 }
 
 fn unknown_section(log: &Log) -> Finding {
-    let program = log.quoted_after("prog").unwrap_or_default().to_owned();
-    let text = format!("program '{program}': unknown section");
-    Finding::new(Kind::NotAnObject, text).hint("the section's name selects the program type")
+    let program = log.quoted_after("prog").unwrap_or_default();
+    let section = log.quoted_after(UNKNOWN_SECTION).unwrap_or_default();
+    let text = format!("program '{program}': unknown section '{section}'");
+    let finding = Finding::new(Kind::NotAnObject, text);
+    let near = sections::near(section);
+    if near.is_empty() {
+        return finding.hint("the section's name selects the program type");
+    }
+    finding
+        .hint(format!("the section's name selects the program type; near are: {}", near.join(", ")))
+}
+
+/// What the object needs of the kernel besides types and functions.
+fn missing_in_kernel(log: &Log) -> Option<Finding> {
+    if let Some(line) = log.find("(strong): not resolved") {
+        let name = line.split('\'').nth(1).unwrap_or_default();
+        let text = format!("the kernel's configuration has no value for '{name}'");
+        return Some(Finding::new(Kind::Unsupported, text).hint(
+            "declare it __weak, or give its value; /proc/config.gz and /boot are looked into",
+        ));
+    }
+    if let Some(line) = log.find("is not found in kernel BTF") {
+        let name = line.split("struct bpf_struct_ops_").nth(1)?.split(' ').next()?;
+        let text = format!("the kernel has no operations '{name}' to implement");
+        return Some(Finding::new(Kind::Unsupported, text));
+    }
+    None
 }
 
 /// The last line that is not about the whole object.

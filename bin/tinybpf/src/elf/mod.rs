@@ -26,7 +26,7 @@ pub use maps::{Map, Pinning};
 pub use needs::{Needs, needs};
 
 /// Bytes of the header of a 64-bit ELF file.
-const HEADER_LEN: usize = 64;
+pub const HEADER_LEN: usize = 64;
 /// The machine of eBPF (`EM_BPF`).
 const MACHINE_BPF: u16 = 247;
 /// An object file, not linked (`ET_REL`).

@@ -3,20 +3,22 @@
 
 use std::borrow::Cow;
 use std::ffi::{CString, OsStr};
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use super::{About, Object, OpenMap, OpenProgram, Source, unknown};
 use crate::bpffs::{self, c_path, c_text};
-use crate::btf::Btf;
+use crate::btf::{self, Btf, ByteOrder};
 use crate::diagnosis::load as judge;
 use crate::diagnosis::log::Log;
 use crate::diagnosis::permission::{self, Refused};
+use crate::elf::{self, Refusal};
 use crate::errno::Errno;
 use crate::error::{Error, Kind, Op, Result};
 use crate::host::Host;
 use crate::kinds::{AttachType, MapType, ProgType};
+use crate::near::nearest;
 use crate::sys::object::{self as sys, Handle};
 use crate::sys::print::{Detail, capture};
 
@@ -123,9 +125,7 @@ impl OpenOptions {
     /// # Errors
     /// As for [`OpenOptions::open`].
     pub fn open_bytes(self, data: &[u8]) -> Result<OpenObject> {
-        if data.is_empty() {
-            return Err(finding_of("memory", EMPTY));
-        }
+        check_header(data).map_err(|early| finding_of("memory", early))?;
         self.open_source(sys::Source::Bytes(data), Source::Memory, "memory")
     }
 
@@ -192,24 +192,37 @@ fn default_name(path: &Path) -> String {
     stem.get(..end).filter(|name| !name.is_empty()).unwrap_or("object").to_owned()
 }
 
-/// A failure that is found before libbpf is asked.
-type Early = (Kind, Option<Errno>, &'static str);
+/// Why a file is refused before libbpf is asked, whose answers would mislead.
+type Early = (Kind, Option<Errno>, Cow<'static, str>);
 
-const EMPTY: Early = (Kind::NotAnObject, None, "it is empty, not an ELF object");
+/// Looks at the header alone; libbpf reads the rest.
+fn check_header(header: &[u8]) -> std::result::Result<(), Early> {
+    let refusal = match elf::identify(header) {
+        Ok(ByteOrder::NATIVE) => return Ok(()),
+        Ok(order) => Refusal::ByteOrder(order),
+        Err(refusal) => refusal,
+    };
+    let kind = match refusal {
+        Refusal::Machine(_) | Refusal::Linked | Refusal::ByteOrder(_) => Kind::WrongArch,
+        _ => Kind::NotAnObject,
+    };
+    Err((kind, None, format!("the file {refusal}").into()))
+}
 
-/// What libbpf would answer with misleading numbers.
 fn check_file(path: &Path) -> std::result::Result<(), Early> {
     let number = |error: io::Error| Errno(error.raw_os_error().unwrap_or(libc::EIO));
-    let opened = std::fs::File::open(path).map_err(|error| match number(error) {
-        Errno::NOENT => (Kind::NotFound, Some(Errno::NOENT), "no such file"),
-        Errno::ACCES => (Kind::Permission, Some(Errno::ACCES), "the file may not be read"),
-        errno => (Kind::of(errno), Some(errno), "the file cannot be opened"),
-    })?;
-    match opened.metadata() {
-        Ok(metadata) if metadata.is_dir() => Err((Kind::NotAnObject, None, "it is a directory")),
-        Ok(metadata) if metadata.is_file() && metadata.len() == 0 => Err(EMPTY),
-        _ => Ok(()),
-    }
+    let failed = |error: io::Error| match number(error) {
+        Errno::NOENT => (Kind::NotFound, Some(Errno::NOENT), "no such file".into()),
+        Errno::ACCES => (Kind::Permission, Some(Errno::ACCES), "the file may not be read".into()),
+        Errno::ISDIR => {
+            (Kind::NotAnObject, None, format!("the file {}", Refusal::Directory).into())
+        }
+        errno => (Kind::of(errno), Some(errno), "the file cannot be read".into()),
+    };
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let mut header = Vec::new();
+    file.take(elf::HEADER_LEN as u64).read_to_end(&mut header).map_err(failed)?;
+    check_header(&header)
 }
 
 fn finding_of(subject: &str, (kind, errno, detail): Early) -> Error {
@@ -314,6 +327,13 @@ impl OpenObject {
         if let Some(newer) = self.newer_map(&log) {
             (finding.kind, finding.detail) = (Kind::Unsupported, newer.into());
         }
+        if finding.kind == Kind::NoSuchTarget {
+            let wanted = log.quoted_after(judge::UNKNOWN_TYPE).unwrap_or_default();
+            let near = kernel_names_near(wanted);
+            if !near.is_empty() {
+                finding.hint = Some(format!("there are: {}", near.join(", ")).into());
+            }
+        }
         let refused = finding.kind == Kind::Permission;
         let error = finding.into_error(Op::Load, &self.source.text(), errno);
         if !refused {
@@ -361,6 +381,18 @@ impl OpenObject {
     }
 }
 
+/// Functions and tracepoints of the kernel that may have been meant by `name`.
+fn kernel_names_near(name: &str) -> Vec<String> {
+    let bytes = Host::system().kernel_btf();
+    let Some(btf) = bytes.ok().and_then(|bytes| Btf::parse(&bytes).ok()) else {
+        return Vec::new();
+    };
+    let tracepoints =
+        btf.names(btf::Kind::Typedef).filter_map(|name| name.strip_prefix("btf_trace_"));
+    let names = btf.names(btf::Kind::Func).chain(tracepoints);
+    nearest(name, names, 5).into_iter().map(str::to_owned).collect()
+}
+
 /// What a program type needs.
 pub(crate) const fn refused_kind(kind: ProgType, attach: AttachType) -> Refused {
     match kind {
@@ -403,7 +435,7 @@ mod tests {
         assert!(error.to_string().starts_with("open '/nonexistent/x.bpf.o': no such file"));
         let error = open(&std::env::temp_dir());
         assert_eq!(error.kind(), Kind::NotAnObject);
-        assert!(error.to_string().ends_with("it is a directory"));
+        assert!(error.to_string().ends_with("the file is a directory"), "{error}");
     }
 
     #[test]

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What a section's name says about the hook, for programs that attach themselves.
 //!
-//! Follows the conventions of libbpf 1.7 ("Program Types and ELF Sections" of its documentation).
+//! Owns the targets; the kinds of sections are [`crate::elf::sections`]'.
 
 use std::borrow::Cow;
+
+use crate::elf::sections;
 
 /// A hook as a section names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,8 +53,8 @@ pub(super) enum Auto<'a> {
 
 /// What the section says; `None` when it names no hook, the reason when it names half of one.
 pub(super) fn auto(section: &str) -> Option<Result<Auto<'_>, Cow<'static, str>>> {
-    let section = section.strip_prefix('?').unwrap_or(section);
-    let (kind, rest) = section.split_once('/').unwrap_or((section, ""));
+    let section = sections::parse(section);
+    let (kind, rest) = (section.rule?.name, section.target.unwrap_or(""));
     let kind = kind.strip_suffix(".s").unwrap_or(kind);
     let returns = kind.contains("ret");
     let hook = match kind {

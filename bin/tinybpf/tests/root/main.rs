@@ -5,6 +5,7 @@
 mod attach;
 #[path = "../compiled/mod.rs"]
 mod compiled;
+mod errors;
 mod globals;
 mod load;
 mod maps;
