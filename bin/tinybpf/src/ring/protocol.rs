@@ -62,6 +62,7 @@ impl Cursor {
     }
 
     /// Gives the record that was handed out last back to the producers.
+    #[inline]
     pub fn release(&mut self, memory: &impl Memory) {
         if self.stored != self.position {
             memory.store_consumer(self.position);
@@ -71,16 +72,21 @@ impl Cursor {
 
     /// Gives the last record back and looks for the next. `None` means that the producers will wake
     /// the reader once there is one: nothing is there, or it is reserved and not committed.
+    #[inline(always)]
     #[must_use]
     pub fn next(&mut self, memory: &impl Memory) -> Option<Span> {
         self.release(memory);
-        if let Some(span) = self.look(memory) {
-            return Some(span);
+        let mut fenced = false;
+        loop {
+            let found = self.look(memory);
+            if found.is_some() || fenced {
+                return found;
+            }
+            // Between the store of our position and this look there has to be a full fence, so that
+            // either we see the new record or its producer sees that we wait for it.
+            fence(Ordering::SeqCst);
+            fenced = true;
         }
-        // Between the store of our position and this look there has to be a full fence, so that
-        // either we see the new record or its producer sees that we wait for it.
-        fence(Ordering::SeqCst);
-        self.look(memory)
     }
 
     /// Whether a record is ready. The last one is given back.
@@ -95,6 +101,7 @@ impl Cursor {
         found
     }
 
+    #[inline(always)]
     fn look(&mut self, memory: &impl Memory) -> Option<Span> {
         loop {
             let filled = memory.producer().wrapping_sub(self.position);

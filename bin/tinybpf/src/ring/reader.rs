@@ -62,14 +62,17 @@ struct Shared {
 }
 
 impl Memory for Shared {
+    #[inline]
     fn producer(&self) -> u64 {
         self.data.load_u64(0)
     }
 
+    #[inline]
     fn store_consumer(&self, position: u64) {
         self.consumer.store_u64(0, position);
     }
 
+    #[inline]
     fn header(&self, offset: usize) -> u32 {
         self.data.load_u32(self.page + offset)
     }
@@ -177,20 +180,29 @@ impl RingReader {
         max: usize,
         mut f: impl FnMut(Sample<'_>) -> ControlFlow<()>,
     ) -> Drained {
-        let mut drained = Drained::default();
+        let (mut drained, budget) = (Drained::default(), max as u64);
         let guard = GiveBack(self);
-        for _ in 0..max {
-            let Some(sample) = guard.0.next() else { break };
-            drained.events += 1;
-            if f(sample).is_break() {
-                drained.stopped = true;
-                break;
+        let (rings, turn) = (&mut guard.0.rings, guard.0.turn);
+        let places = (turn..rings.len()).chain(0..turn.min(rings.len()));
+        'rings: for map in places {
+            let Some(Ring { cursor, shared, .. }) = rings.get_mut(map) else { break };
+            loop {
+                if drained.events == budget {
+                    break 'rings;
+                }
+                let Some(span) = cursor.next(shared) else { break };
+                drained.events += 1;
+                let data = shared.data.bytes(shared.page + span.offset, span.size);
+                if f(Sample { map, cpu: None, data }).is_break() {
+                    drained.stopped = true;
+                    break 'rings;
+                }
             }
         }
         drop(guard);
         // The next drain begins with another ring.
         self.turn = if self.rings.is_empty() { 0 } else { (self.turn + 1) % self.rings.len() };
-        drained.more = (drained.stopped || drained.events == max as u64) && self.pending();
+        drained.more = (drained.stopped || drained.events == budget) && self.pending();
         drained
     }
 

@@ -137,6 +137,7 @@ impl Mapping {
         self.size
     }
 
+    #[inline]
     fn cell<T>(&self, offset: usize) -> NonNull<T> {
         assert!(offset.checked_add(size_of::<T>()).is_some_and(|end| end <= self.size), "outside");
         assert_eq!(offset % align_of::<T>(), 0, "not aligned");
@@ -149,6 +150,7 @@ impl Mapping {
     /// # Panics
     /// The offset is outside, or not a multiple of 8.
     #[must_use]
+    #[inline]
     pub fn load_u64(&self, offset: usize) -> u64 {
         // SAFETY: inside, aligned, and every bit pattern is a number. Others access it atomically.
         unsafe { self.cell::<AtomicU64>(offset).as_ref() }.load(Ordering::Acquire)
@@ -159,6 +161,7 @@ impl Mapping {
     /// # Panics
     /// The offset is outside, or not a multiple of 4.
     #[must_use]
+    #[inline]
     pub fn load_u32(&self, offset: usize) -> u32 {
         // SAFETY: as in `load_u64`.
         unsafe { self.cell::<AtomicU32>(offset).as_ref() }.load(Ordering::Acquire)
@@ -168,6 +171,7 @@ impl Mapping {
     ///
     /// # Panics
     /// The offset is outside or not a multiple of 8, or the mapping is for reading only.
+    #[inline]
     pub fn store_u64(&self, offset: usize, value: u64) {
         assert_eq!(self.access, Access::ReadWrite, "mapped for reading");
         // SAFETY: inside, aligned, writable. Others access it atomically.
@@ -178,6 +182,7 @@ impl Mapping {
     ///
     /// # Panics
     /// The offset is outside or not a multiple of 4, or the mapping is for reading only.
+    #[inline]
     pub fn store_u32(&self, offset: usize, value: u32) {
         assert_eq!(self.access, Access::ReadWrite, "mapped for reading");
         // SAFETY: as in `store_u64`.
@@ -189,6 +194,7 @@ impl Mapping {
     ///
     /// # Panics
     /// The range is not all inside.
+    #[inline]
     pub(crate) fn bytes(&self, offset: usize, size: usize) -> &[u8] {
         assert!(offset.checked_add(size).is_some_and(|end| end <= self.size), "outside");
         // SAFETY: just checked to be inside the mapping.
