@@ -6,6 +6,7 @@ DESTDIR    ?=
 PREFIX     ?= /usr
 SYSCONFDIR ?= /etc
 SEEDS      ?= 300
+PART       ?=
 
 BUILD      := $(or $(CARGO_TARGET_DIR),target)
 TARGET     := $(shell uname -m)-unknown-linux-gnu
@@ -33,8 +34,8 @@ check: ## format, lints, tests without root and without guest
 test: setup ## everything, with the number of tests at each layer
 	@tests/ci.sh all
 
-bench: setup ## sizes, speed, memory, wake-ups, beside nvme-cli and the reference; fails when a bar is missed (root)
-	@tests/ci.sh bench
+bench: setup ## sizes, speed, memory, wake-ups, beside peers; fails when a bar is missed (root). PART=host or bpf: only that
+	@PART='$(PART)' tests/ci.sh bench
 
 sim: ## the state machines under SEEDS=n random fault plans
 	@SEEDS=$(SEEDS) tests/ci.sh sim

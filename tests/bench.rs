@@ -2,14 +2,18 @@
 //! Measures what the programs cost, beside what peers need for the same, and compares it with the
 //! promised bars (`tests/bench.tsv`).
 //!
-//! Three parts: the host's (sizes of the release builds, the time a client takes to start, the
+//! Four parts: the host's (sizes of the release builds, the time a client takes to start, the
 //! processor time of the cores' largest jobs), the start of the daemons on the host's kernel, and
-//! what needs devices, in guests beside nvme-cli and the reference. `bench host` measures the first
-//! only. Processor times are the best of several runs, since a busy machine only ever adds; what is
-//! compared with a peer is a median on both sides, taken in turns in one guest. A steady clock goes
-//! by the guest's instructions (two nanoseconds each), so that other work of the host counts for
-//! nothing; soak times are promised on the host's clock, beside an emulated processor, and are
-//! judged there. The table is also written to `target/bench.tsv`.
+//! what needs devices, in guests beside nvme-cli and the reference; and tinybpf beside its peers.
+//! `bench host` measures the first only, `bench bpf` the last. Processor times are the best of
+//! several runs, since a busy machine only ever adds; what is compared with a peer is a median on
+//! both sides, taken in turns in one guest. A steady clock goes by the guest's instructions (two
+//! nanoseconds each), so that other work of the host counts for nothing; soak times are promised on
+//! the host's clock, beside an emulated processor, and are judged there. The table is also written
+//! to `target/bench.tsv`.
+
+#[path = "bench/bpf.rs"]
+mod bpf;
 
 use std::error::Error;
 use std::fs;
@@ -43,8 +47,11 @@ const RUNS: usize = 7;
 const EVENTS: usize = 20_000;
 
 fn main() -> ExitCode {
-    let host_only = std::env::args().nth(1).is_some_and(|word| word == "host");
-    match measure(host_only).and_then(|measures| judge(measures, host_only)) {
+    let part = std::env::args().nth(1);
+    if part.as_deref() == Some(bpf::INSIDE) {
+        return bpf::inside(&target());
+    }
+    match measure(part.as_deref()).and_then(|measures| judge(measures, part.is_some())) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -60,9 +67,9 @@ fn target() -> PathBuf {
 }
 
 /// Prints the table and writes it to a file; whether every bar is met.
-fn judge(measures: Vec<Measure>, host_only: bool) -> Result<bool, Box<dyn Error>> {
+fn judge(measures: Vec<Measure>, partly: bool) -> Result<bool, Box<dyn Error>> {
     let mut promised = bars::parse(&tree::read("tests/bench.tsv"))?;
-    if host_only {
+    if partly {
         promised.retain(|name, _| measures.iter().any(|measure| measure.name == *name));
     }
     let rows = bars::compare(measures, promised)?;
@@ -73,14 +80,19 @@ fn judge(measures: Vec<Measure>, host_only: bool) -> Result<bool, Box<dyn Error>
     Ok(missed == 0)
 }
 
-fn measure(host_only: bool) -> Result<Vec<Measure>, Box<dyn Error>> {
-    let mut measures = host()?;
-    if !host_only {
-        measures.extend(start(&Samples::of_guest(&["bare", "bench-start"])?)?);
-        measures.extend(latency(&Samples::of_guest(&["run", "bench-latency"])?)?);
-        measures.extend(steady(&Samples::of_guest(&["run", "bench-steady"])?)?);
-        measures.extend(turns(&Samples::of_guest(&["run", "bench-peers"])?, "host's clock")?);
+fn measure(part: Option<&str>) -> Result<Vec<Measure>, Box<dyn Error>> {
+    match part {
+        Some("host") => return host(),
+        Some("bpf") => return bpf::measure(&target()),
+        Some(word) => return Err(format!("unknown part '{word}': host, bpf or nothing").into()),
+        None => {}
     }
+    let mut measures = host()?;
+    measures.extend(start(&Samples::of_guest(&["bare", "bench-start"])?)?);
+    measures.extend(latency(&Samples::of_guest(&["run", "bench-latency"])?)?);
+    measures.extend(steady(&Samples::of_guest(&["run", "bench-steady"])?)?);
+    measures.extend(turns(&Samples::of_guest(&["run", "bench-peers"])?, "host's clock")?);
+    measures.extend(bpf::measure(&target())?);
     Ok(measures)
 }
 

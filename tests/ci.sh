@@ -7,7 +7,7 @@
 # as one failure there, so that the line says zero only when everything is well.
 set -u
 cd "$(dirname "$0")/.." || exit 1
-: "${CARGO:=cargo}" "${SEEDS:=300}" "${FUZZ_SECONDS:=60}"
+: "${CARGO:=cargo}" "${SEEDS:=300}" "${FUZZ_SECONDS:=60}" "${PART:=}"
 logs=target/ci
 CARGO_TERM_COLOR=never
 export CARGO_TERM_COLOR
@@ -83,7 +83,10 @@ stage_static() {
 stage_bench() {
     $CARGO build --locked --release -p stas
     ${MAKE:-make} --no-print-directory static CARGO="$CARGO"
-    $CARGO run --locked --release --quiet -p checks --bin bench
+    CARGO=$CARGO bin/tinybpf/bpf/build.sh "$target/bpf"
+    CARGO=$CARGO tests/bench/build.sh "$target/bench"
+    # shellcheck disable=SC2086 # no part, or one
+    $CARGO run --locked --release --quiet -p checks --bin bench $PART
 }
 
 stage_deny() {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Values that a guest reported, each key perhaps many times, and what they come to.
+//! Values that a program reported, each key perhaps many times, and what they come to.
 //!
-//! Reads the `@val KEY VALUE` lines of a run of the guest's runner. The runner is a program of its
-//! own: this crate does not link what runs in guests.
+//! Reads the `@val KEY VALUE` lines, above all of a run of the guest's runner. The runner is a
+//! program of its own: this crate does not link what runs in guests.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -22,12 +22,17 @@ impl Samples {
     /// # Errors
     /// It cannot be run, or ends badly.
     pub fn of_guest(words: &[&str]) -> Result<Self, Box<dyn Error>> {
-        let mut child = Command::new(env!("CARGO"))
-            .args(["run", "--quiet", "--locked", "-p", "guest", "--bin", "guest", "--"])
-            .args(words)
-            .current_dir(tree::root())
-            .stdout(Stdio::piped())
-            .spawn()?;
+        let mut runner = Command::new(env!("CARGO"));
+        runner.args(["run", "--quiet", "--locked", "-p", "guest", "--bin", "guest", "--"]);
+        Self::of(runner.args(words).current_dir(tree::root()))
+    }
+
+    /// Runs a command and collects what it reports; its progress goes to standard error.
+    ///
+    /// # Errors
+    /// It cannot be run, or ends badly.
+    pub fn of(command: &mut Command) -> Result<Self, Box<dyn Error>> {
+        let mut child = command.stdout(Stdio::piped()).spawn()?;
         let mut samples = Self::default();
         let mut story = String::new();
         if let Some(pipe) = child.stdout.take() {
@@ -44,7 +49,7 @@ impl Samples {
         if child.wait()?.success() {
             Ok(samples)
         } else {
-            Err(format!("{story}'guest {}' failed", words.join(" ")).into())
+            Err(format!("{story}{command:?} failed").into())
         }
     }
 
