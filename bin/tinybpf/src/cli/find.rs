@@ -102,6 +102,22 @@ pub(super) fn btf(id: u32) -> Result<Arc<Btf>> {
     })
 }
 
+/// The types that the events of a map may have: those of a program that uses it, since the kernel
+/// keeps none for buffers.
+pub(super) fn btf_of_events(map: &Map) -> Result<Option<Arc<Btf>>> {
+    let info = map.info()?;
+    if info.btf != 0 {
+        return btf(info.btf).map(Some);
+    }
+    for item in ids::programs() {
+        let Ok(user) = item.and_then(|(_, program)| program.info()) else { continue };
+        if user.btf != 0 && user.map_ids.contains(&info.id) {
+            return btf(user.btf).map(Some);
+        }
+    }
+    Ok(None)
+}
+
 /// The kernel's own types.
 pub(super) fn kernel_btf() -> Result<Btf> {
     const PATH: &str = "/sys/kernel/btf/vmlinux";

@@ -153,11 +153,8 @@ fn resize(
     Ok(())
 }
 
-/// Loads an object and attaches its programs.
-pub(super) fn load_and_attach(
-    object: OpenObject,
-    args: &Args,
-) -> std::result::Result<Loaded, Failure> {
+/// Loads an object, and says what may surprise.
+pub(super) fn load_object(object: OpenObject, args: &Args) -> std::result::Result<Object, Failure> {
     let is_empty = object.program_names().is_empty();
     let object = object.load()?;
     if args.verbose > 0 {
@@ -166,18 +163,23 @@ pub(super) fn load_and_attach(
     if is_empty {
         notice(args, "the object has no programs; only its maps exist");
     }
+    Ok(object)
+}
+
+/// Attaches the programs of an object, as the options say.
+pub(super) fn attach(object: &Object, args: &Args) -> std::result::Result<Vec<Attached>, Failure> {
     let mode = args.attach.unwrap_or(match args.hooks.is_empty() {
         true => AttachMode::Auto,
         false => AttachMode::None,
     });
-    let links = hooks::attach_object(&object, &args.hooks, mode == AttachMode::Auto)?;
+    let links = hooks::attach_object(object, &args.hooks, mode == AttachMode::Auto)?;
     if links.is_empty() && mode == AttachMode::Auto {
         for program in object.programs() {
             let (name, kind) = (program.name(), program.prog_type());
             notice(args, &format!("program '{name}' is {kind} and is attached with --hook only"));
         }
     }
-    Ok(Loaded { object, links })
+    Ok(links)
 }
 
 /// `tinybpf load`
@@ -193,7 +195,8 @@ pub(super) fn load(args: &Args, world: &mut World<'_>) -> std::result::Result<u8
     if let Some(directory) = &args.pin {
         make_room(directory, args)?;
     }
-    let mut loaded = load_and_attach(open(&path, args)?, args)?;
+    let object = load_object(open(&path, args)?, args)?;
+    let mut loaded = Loaded { links: attach(&object, args)?, object };
     if let Some(directory) = &args.pin {
         pin_all(directory, &mut loaded)?;
     }
@@ -218,7 +221,7 @@ pub(super) fn end(loaded: Loaded, is_pinned: bool) -> Result<()> {
 }
 
 /// That a directory for pins is free, or is made so.
-fn make_room(directory: &Path, args: &Args) -> std::result::Result<(), Failure> {
+pub(super) fn make_room(directory: &Path, args: &Args) -> std::result::Result<(), Failure> {
     bpffs::check(&directory.join(PROGS))?;
     if find::pins(directory).is_empty() {
         return Ok(());
@@ -235,7 +238,7 @@ fn make_room(directory: &Path, args: &Args) -> std::result::Result<(), Failure> 
 
 /// Pins programs, maps and links, in an order in which nothing is attached unseen; takes back what
 /// it pinned when one fails.
-fn pin_all(directory: &Path, loaded: &mut Loaded) -> Result<()> {
+pub(super) fn pin_all(directory: &Path, loaded: &mut Loaded) -> Result<()> {
     let mut done: Vec<PathBuf> = Vec::new();
     let result = pin_each(directory, loaded, &mut done);
     if let Err(mut error) = result {

@@ -6,6 +6,7 @@
 //! its arguments and its [`World`]. Results go to standard output, all else to standard error.
 
 pub mod args;
+mod drops;
 mod find;
 mod hooks;
 mod inspect;
@@ -13,6 +14,10 @@ mod links;
 mod list;
 mod load;
 mod map;
+mod run;
+mod sink;
+mod source;
+mod stream;
 mod version;
 mod wait;
 mod words;
@@ -50,6 +55,8 @@ pub struct World<'a> {
     pub out: &'a mut dyn Write,
     /// Is standard output a terminal?
     pub terminal: bool,
+    /// Is `out` what the process was started with? Then it may be opened once more.
+    pub is_process: bool,
 }
 
 impl World<'_> {
@@ -115,7 +122,8 @@ fn notice(args: &Args, text: &str) {
 pub fn main() -> ExitCode {
     let mut out = io::stdout();
     let terminal = out.is_terminal();
-    let mut world = World { env: &|name| std::env::var_os(name), out: &mut out, terminal };
+    let mut world =
+        World { env: &|name| std::env::var_os(name), out: &mut out, terminal, is_process: true };
     match run(std::env::args_os().skip(1), &mut world) {
         Ok(status) => ExitCode::from(status),
         Err((failure, verbose)) => conclude(&failure, verbose),
@@ -172,6 +180,8 @@ fn dispatch(command: &str, args: &Args, world: &mut World<'_>) -> Result<u8, Fai
         "version" => version::version(args, world),
         "inspect" => inspect::inspect(args, world),
         "load" => load::load(args, world),
+        "run" => run::run(args, world),
+        "events" => stream::events(args, world),
         "unload" => load::unload(args, world),
         "attach" => links::attach(args, world),
         "detach" => links::detach(args, world),
@@ -187,7 +197,7 @@ mod tests {
 
     fn output(words: &[&str]) -> (Result<u8, u8>, String) {
         let mut out = Vec::new();
-        let mut world = World { env: &|_| None, out: &mut out, terminal: false };
+        let mut world = World { env: &|_| None, out: &mut out, terminal: false, is_process: false };
         let words = words.iter().map(OsString::from);
         let result = run(words, &mut world).map_err(|(failure, _)| failure.exit);
         (result, String::from_utf8(out).expect("text"))
