@@ -210,8 +210,9 @@ proptest! {
         tag in any::<u8>(),
     ) {
         let btf = table(&["event", "other"], &[], None);
-        let variants = vec![Variant { offset: 4, size: 1, value: tag.into(), name: "other".to_owned() }];
-        let tagged = Choice { variants, ..Choice::default() };
+        let name = "other".to_owned();
+        let variant = Variant { offset: 4, size: 1, value: tag.into(), name };
+        let tagged = Choice { variants: vec![variant], ..Choice::default() };
         let padding = if is_perf { Padding::Perf } else { Padding::None };
         for choice in [Choice::default(), tagged] {
             let chosen = choose(Some(&btf), "events", &choice).expect("found");

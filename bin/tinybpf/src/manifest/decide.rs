@@ -119,6 +119,14 @@ pub fn decide(objects: Vec<Wanted>, manifest: &str, state: &State, facts: &Facts
     objects.into_iter().map(judge).collect()
 }
 
+/// Objects that this manifest once wanted and does not want now: they are removed by an apply.
+#[must_use]
+pub fn orphans(state: &State, manifest: &str, wanted: &[Wanted]) -> Vec<String> {
+    let is_gone = |name: &String| !wanted.iter().any(|it| it.name == *name);
+    let own = state.objects.iter().filter(|(name, it)| it.manifest == manifest && is_gone(name));
+    own.map(|(name, _)| name.clone()).collect()
+}
+
 /// Judges one. `provided` are the maps that objects before it will have pinned.
 fn judge(
     wanted: &Wanted,

@@ -7,10 +7,16 @@
 //! remembered between runs ([`state`]), the judgement of what is there ([`mod@decide`]), and the
 //! machine that turns all this into actions ([`run`]).
 //!
-//! Nothing here touches the kernel or a file: facts come in, actions go out. The machine is built so
-//! that it may be killed between any two actions, and between an action and its record: before the
-//! first change of an object, the state names every pin that the object may come to have, so that
-//! the next run knows what it owns, and treats whatever it finds there as old.
+//! An apply goes through them in this order: [`read::parse`]; [`when::When::obstacle`] for each
+//! object; [`wanted::wanted`] for those that are wanted here, with the inspected file;
+//! [`decide::watched`] says which pins to look at; [`decide::decide`] and [`decide::orphans`] make
+//! the [`run::Plan`]; then [`run::Run`] is asked and answered until it has nothing more to do.
+//! Checking stops before the last step, and the status is [`decide::health`].
+//!
+//! Nothing here touches the kernel or a file: facts come in, actions go out. The machine is built
+//! so that it may be killed between any two actions, and between an action and its record: before
+//! the first change of an object, the state names every pin that the object may come to have, so
+//! that the next run knows what it owns, and treats whatever it finds there as old.
 
 pub mod decide;
 pub mod order;
@@ -20,6 +26,9 @@ pub mod run;
 pub mod state;
 pub mod wanted;
 pub mod when;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 

@@ -16,6 +16,9 @@ use crate::near::nearest;
 use crate::number;
 use crate::value::{Encode, Shape, Value};
 
+/// Bytes of the largest page: no ring buffer is smaller than a page.
+const PAGE_MAX: u32 = 1 << 16;
+
 /// What maps must have in common for one to stand for the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MapShape {
@@ -52,7 +55,8 @@ impl MapShape {
 
     fn is_rounded(&self, have: u32) -> bool {
         let is_ring = matches!(self.map_type, MapType::RINGBUF | MapType::USER_RINGBUF);
-        is_ring && have.is_power_of_two() && have / 2 < self.max_entries.max(4096)
+        let is_next = have / 2 < self.max_entries || have <= PAGE_MAX;
+        is_ring && have.is_power_of_two() && have >= self.max_entries && is_next
     }
 }
 

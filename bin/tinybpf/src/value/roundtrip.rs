@@ -188,7 +188,9 @@ proptest! {
 
     #[test]
     fn any_bytes_and_any_json_are_taken_without_panic(
-        spec in spec(), bytes in prop::collection::vec(any::<u8>(), 0..80), text in "[\\[\\]{}\",:0-9a-z. -]{0,30}",
+        spec in spec(),
+        bytes in prop::collection::vec(any::<u8>(), 0..80),
+        text in "[\\[\\]{}\",:0-9a-z. -]{0,30}",
     ) {
         let mut b = Builder::new(ByteOrder::Little);
         let (id, ..) = add(&mut b, &spec, &mut 0);

@@ -75,7 +75,8 @@ fn halves(
     let mut builder = Builder {
         at,
         facts: &run.facts,
-        before: before.unwrap_or_default(),
+        before: believed(before.unwrap_or_default(), &run.facts),
+        ours: run.before.objects.values().flat_map(|it| it.directories.clone()).collect(),
         is_staging: run.plan.on_error == OnError::Rollback,
         provided,
         occupied: BTreeSet::new(),
@@ -107,22 +108,37 @@ fn halves(
 /// Links of objects that go away which keep new ones from being attached.
 fn conflicts(run: &Run, wanted: &Wanted) -> Vec<(String, PinRecord)> {
     let records = run.plan.orphans.iter().filter_map(|name| run.before.objects.get(name));
-    let pins = records.flat_map(|it| &it.pins);
-    pins.filter(|(_, pin)| excludes(pin, wanted))
-        .map(|(path, pin)| (path.clone(), pin.clone()))
-        .collect()
+    let pins = records.flat_map(|it| believed(it.clone(), &run.facts).pins);
+    pins.filter(|(_, pin)| excludes(pin, wanted)).collect()
 }
 
-/// Whether a link keeps one that is wanted from being attached.
+/// Whether a link keeps one that is wanted from being attached. One of which nobody knows where it
+/// is attached may do so.
 fn excludes(pin: &PinRecord, wanted: &Wanted) -> bool {
     let hook = pin.hook.as_ref().and_then(|it| it.parse::<Hook>().ok());
-    hook.is_some_and(|hook| wanted.links.iter().any(|it| hook.excludes(&it.hook)))
+    let mut links = wanted.links.iter();
+    pin.kind == PinKind::Link
+        && links.any(|it| hook.as_ref().unwrap_or(&it.hook).excludes(&it.hook))
+}
+
+/// The record as far as it is true: of a pin that holds something else by now, as after a run that
+/// was cut short, nobody knows where it is attached.
+fn believed(mut record: Record, facts: &Facts) -> Record {
+    for (path, pin) in &mut record.pins {
+        let there = facts.pins.get(path).and_then(Pinned::identity).map(|it| it.1);
+        if there.is_some() && there != pin.id {
+            pin.hook = None;
+        }
+    }
+    record
 }
 
 struct Builder<'a> {
     at: usize,
     facts: &'a Facts,
     before: Record,
+    /// Directories that this manifest or another one has made.
+    ours: BTreeSet<String>,
     /// Whether maps of this run may have staged names when later objects use them.
     is_staging: bool,
     provided: &'a mut BTreeMap<String, String>,
@@ -281,8 +297,9 @@ impl Builder<'_> {
     /// The record while the work is going on: what was, and what may come to be.
     fn begin(&mut self, wanted: &Wanted) -> Record {
         let mut directories = self.before.directories.clone();
-        let new = wanted.directories.iter().filter(|it| !self.facts.directories.contains(*it));
-        directories.extend(new.cloned());
+        let is_ours =
+            |it: &&String| self.ours.contains(*it) || !self.facts.directories.contains(*it);
+        directories.extend(wanted.directories.iter().filter(is_ours).cloned());
         directories.sort();
         directories.dedup();
         let is_needed = |it: &&String| wanted.directories.contains(it);

@@ -12,6 +12,10 @@
 //! begun and replaces the rest; so it does not matter between which two actions the other run died.
 
 mod build;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -217,7 +221,7 @@ enum Work {
     /// Forget an object that was removed.
     Forget(String),
     /// Put back the record of an object that was undone, or none.
-    Restore(String, Option<Record>),
+    Restore(String),
     /// Take something back.
     Undo(Action),
 }
@@ -319,12 +323,12 @@ impl Run {
                 self.report.removed.push(name);
                 Some(Action::Write(self.state.clone()))
             }
-            Work::Restore(name, record) => {
-                let present = match record {
+            Work::Restore(name) => {
+                let is_change = match self.before.objects.get(&name).cloned() {
                     Some(record) => self.state.objects.insert(name, record.clone()) != Some(record),
                     None => self.state.objects.remove(&name).is_some(),
                 };
-                present.then(|| Action::Write(self.state.clone()))
+                is_change.then(|| Action::Write(self.state.clone()))
             }
         }
     }
@@ -355,6 +359,7 @@ impl Run {
                     self.undo.push((item.object, undo));
                 }
             }
+            (Work::Undo(Action::Attach { path, .. }), Outcome::Id(id)) => self.revived(&path, id),
             (Work::Finish, _) => {
                 let name = item.object.and_then(|at| self.name(at));
                 let known = |it: &String| self.report.adopted.contains(it);
@@ -374,6 +379,14 @@ impl Run {
         let path = path.strip_suffix(super::paths::STAGED).unwrap_or(path).to_owned();
         if let Some(record) = self.records.get_mut(&at) {
             record.pins.insert(path, PinRecord { kind, id: Some(id), hook, is_ours: true });
+        }
+    }
+
+    /// A link that had to go is there again, under a new number.
+    fn revived(&mut self, path: &str, id: u32) {
+        for state in [&mut self.before, &mut self.state] {
+            let pins = state.objects.values_mut().filter_map(|it| it.pins.get_mut(path));
+            pins.for_each(|pin| pin.id = Some(id));
         }
     }
 
@@ -419,7 +432,7 @@ impl Run {
             .is_none_or(|it| it.wanted.required);
         if item.is_optional {
             self.report.warnings.push(format!("{subject}{why}"));
-        } else if item.is_commit || matches!(item.work, Work::Undo(_) | Work::Restore(..)) {
+        } else if item.is_commit || matches!(item.work, Work::Undo(_) | Work::Restore(_)) {
             self.report.leftovers.push(format!("{subject}{}: {why}", describe(&action)));
             self.stuck.extend(name.or_else(|| self.orphan(&action)));
             // Without its last step the record says that the object is not done.
@@ -466,8 +479,7 @@ impl Run {
             .collect();
         for &at in objects {
             let Some(name) = self.name(at) else { continue };
-            let record = self.before.objects.get(&name).cloned();
-            items.push(item(Some(at), Work::Restore(name, record)));
+            items.push(item(Some(at), Work::Restore(name)));
         }
         for item in items.into_iter().rev() {
             self.queue.push_front(item);
