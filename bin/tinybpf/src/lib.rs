@@ -16,6 +16,8 @@ pub mod elf;
 pub mod errno;
 pub mod error;
 pub mod event;
+#[cfg(feature = "libbpf")]
+pub mod features;
 pub mod hook;
 #[cfg(feature = "libbpf")]
 pub mod host;

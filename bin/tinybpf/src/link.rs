@@ -18,7 +18,9 @@ use crate::errno::Errno;
 use crate::error::{Error, Kind, Op, Result};
 use crate::kinds::LinkType;
 use crate::program::Program;
-use crate::sys::link::{self as sys, Filter, Managed};
+use crate::sys::filter::{self, Filter};
+use crate::sys::link as sys;
+use crate::sys::managed::Managed;
 use crate::sys::program::{Sort, open_id};
 
 /// Threads that [`Link::detach_all`] uses at most: each sits in the kernel, waiting.
@@ -85,7 +87,7 @@ impl Held {
                 Ok(())
             }
             Self::Managed(link) => link.destroy(),
-            Self::Filter(filter) => sys::remove_filter(filter),
+            Self::Filter(filter) => filter::remove_filter(filter),
             Self::Direct { program, target, attach_type } => {
                 sys::detach(program.as_fd(), target.as_fd(), attach_type)
             }

@@ -18,7 +18,8 @@ use crate::host::Host;
 use crate::kinds::{AttachType, LinkType, ProgType};
 use crate::link::{Held, Link, LinkKind};
 use crate::map::Map;
-use crate::sys::link::{self as sys, Extra, Managed, Target, Walk};
+use crate::sys::link::{self as sys, Extra, Walk};
+use crate::sys::managed::{Managed, Target};
 use crate::sys::print::{Detail, capture};
 
 /// How a kernel function is probed.

@@ -13,7 +13,8 @@ use crate::host::{self, Host};
 use crate::kinds::{AttachType, LinkType, ProgType};
 use crate::link::{Held, Link, LinkKind};
 use crate::map::Map;
-use crate::sys::link::{self as sys, Extra, Filter, Order};
+use crate::sys::filter::{Filter, add_filter, create_clsact};
+use crate::sys::link::{self as sys, Extra, Order};
 use crate::sys::program::{self as sys_program, Sort};
 
 /// `CGROUP2_SUPER_MAGIC`.
@@ -304,9 +305,9 @@ impl Program {
     ) -> Result<Link> {
         let (ifindex, name) = target_of(interface)?;
         let hook = format!("tc:{name}/{}", word(direction));
-        sys::create_clsact(ifindex).map_err(|errno| self.network_error(errno, &hook))?;
+        create_clsact(ifindex).map_err(|errno| self.network_error(errno, &hook))?;
         let wanted = Filter { ifindex, egress: direction == Direction::Egress, handle, priority };
-        let filter = sys::add_filter(self.as_fd(), wanted, false)
+        let filter = add_filter(self.as_fd(), wanted, false)
             .map_err(|errno| self.network_error(errno, &hook))?;
         Ok(Link::new(Held::Filter(filter), LinkKind::Filter, hook))
     }

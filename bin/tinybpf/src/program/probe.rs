@@ -16,7 +16,8 @@ use crate::error::{Error, Kind, Op, Result};
 use crate::host::Host;
 use crate::kinds::{AttachType, LinkType};
 use crate::link::{Held, Link, LinkKind};
-use crate::sys::link::{self as sys, Extra, Target};
+use crate::sys::link::{self as sys, Extra};
+use crate::sys::managed::Target;
 use crate::sys::perf::{self, Event};
 
 /// Bytes of the largest program file whose symbols are read.

@@ -237,7 +237,9 @@ mod tests {
         for offset in 0..9 {
             for size in 0..=9 {
                 // SAFETY: 32 bytes are there, at most 18 are used.
-                let place = unsafe { Place::new(start.add(offset), size) };
+                let start = unsafe { start.add(offset) };
+                // SAFETY: as above; nobody else looks at the array.
+                let place = unsafe { Place::new(start, size) };
                 let (expected, mut found) = (&from[..size], vec![0; size]);
                 copy_in(place, expected);
                 copy_out(place, &mut found);

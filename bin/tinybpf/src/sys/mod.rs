@@ -9,7 +9,9 @@
 //! call. After a success `errno` means nothing.
 #![allow(unsafe_code, reason = "one file per interface of libbpf and the kernel")]
 
+pub mod filter;
 pub mod link;
+pub mod managed;
 pub mod map;
 pub mod memory;
 pub mod object;

@@ -192,6 +192,8 @@ pub struct Trial<'a> {
     pub function: u32,
     /// The program whose function is replaced.
     pub program: Option<BorrowedFd<'a>>,
+    /// The program's own types, and the id of its function among them.
+    pub types: Option<(BorrowedFd<'a>, u32)>,
 }
 
 /// `r0 = 0; exit`.
@@ -212,15 +214,22 @@ const fn instruction(code: u8) -> ffi::bpf_insn {
 /// # Errors
 /// The kernel's number.
 pub fn try_load(trial: &Trial<'_>) -> Result<OwnedFd, Errno> {
+    // `struct bpf_func_info`: the first instruction of a function, and its type.
+    let function = [0, trial.types.map_or(0, |(_, id)| id)];
+    let functions = u32::from(trial.types.is_some());
     let options = ffi::bpf_prog_load_opts {
         sz: size_field::<ffi::bpf_prog_load_opts>(),
+        prog_btf_fd: trial.types.map_or(0, |(fd, _)| fd.as_raw_fd().unsigned_abs()),
+        func_info: function.as_ptr().cast(),
+        func_info_cnt: functions,
+        func_info_rec_size: size_word::<[u32; 2]>(),
         expected_attach_type: trial.attach_type,
         prog_flags: trial.flags,
         attach_btf_id: trial.function,
         attach_prog_fd: trial.program.map_or(0, |fd| fd.as_raw_fd().unsigned_abs()),
         ..Default::default()
     };
-    // SAFETY: instructions, license and options live throughout the call.
+    // SAFETY: instructions, license, options and function live throughout the call.
     owned(unsafe {
         ffi::bpf_prog_load(
             trial.kind,
@@ -231,6 +240,16 @@ pub fn try_load(trial: &Trial<'_>) -> Result<OwnedFd, Errno> {
             (&raw const options).cast_mut(),
         )
     })
+}
+
+/// Hands a type table to the kernel.
+///
+/// # Errors
+/// `EINVAL` for a table that it does not take.
+pub fn load_types(table: &[u8]) -> Result<OwnedFd, Errno> {
+    let size = length(table)?;
+    // SAFETY: the kernel reads `size` bytes; there are no options.
+    owned(unsafe { ffi::bpf_btf_load(table.as_ptr().cast(), size.into(), ptr::null_mut()) })
 }
 
 /// Whether the kernel has a program type; it lies for tracing programs.

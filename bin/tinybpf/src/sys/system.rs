@@ -66,6 +66,27 @@ pub fn attach_type_name(kind: u32) -> Option<&'static str> {
     name(text)
 }
 
+/// The ids of types of the kernel, by kind (as BTF numbers them) and name; 0 for those that it does
+/// not have.
+#[must_use]
+pub fn kernel_types(wanted: &[(u32, &CStr)]) -> Vec<u32> {
+    super::print::install();
+    // SAFETY: takes nothing; NULL when the kernel shows no types.
+    let btf = unsafe { ffi::btf__load_vmlinux_btf() };
+    if btf.is_null() {
+        return vec![0; wanted.len()];
+    }
+    let find = |(kind, name): &(u32, &CStr)| {
+        // SAFETY: the table lives until it is freed below; the name is a C string.
+        let id = unsafe { ffi::btf__find_by_name_kind(btf, name.as_ptr(), *kind) };
+        u32::try_from(id).unwrap_or(0)
+    };
+    let ids = wanted.iter().map(find).collect();
+    // SAFETY: loaded above and freed once.
+    unsafe { ffi::btf__free(btf) };
+    ids
+}
+
 fn name(text: *const std::ffi::c_char) -> Option<&'static str> {
     if text.is_null() {
         return None;

@@ -6,6 +6,7 @@ mod attach;
 #[path = "../compiled/mod.rs"]
 mod compiled;
 mod errors;
+mod features;
 mod globals;
 mod load;
 mod maps;
