@@ -42,7 +42,7 @@ const TEN: [(&str, &str, &str, &str); 10] = [
     ("lsm", "deny", "auto", "asked"),
     ("tracepoints", "typed", "auto", "typed_hits"),
     ("cgroup", "egress", "cgroup:/", "egress"),
-    ("tc", "ingress", "tc:lo/ingress", "ingress_packets"),
+    ("fmod_ret", "answer", "auto", "hits"),
 ];
 
 fn manifest() -> String {

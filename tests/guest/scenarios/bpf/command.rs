@@ -137,6 +137,15 @@ const ROWS: &[Row] = &[
     row("cgroup/setsockopt", ("cgroup", "setsockopt"), "cgroup:/", Trigger::Option, "setsockopt"),
     row("cgroup/dev", ("cgroup", "dev"), "cgroup:/", Trigger::Device, "dev"),
     row("sockops", ("cgroup", "sock_ops"), "cgroup:/", Trigger::Connection, "sock_ops"),
+    row("uprobe", ("uprobe", "entry"), "uprobe:/bpf/probed:probed_add", Trigger::Probed, "entries"),
+    row(
+        "uretprobe",
+        ("uprobe", "leave"),
+        "uretprobe:/bpf/probed:probed_add",
+        Trigger::Probed,
+        "returns",
+    ),
+    row("usdt", ("usdt", "step"), "usdt:/bpf/probed:plinth:step", Trigger::Probed, "steps"),
     row("sk_lookup", ("netns", "lookup"), "netns:self", Trigger::Connection, "lookups"),
     row("tc", ("tc", "ingress"), "tc:lo/ingress", Trigger::Datagram, "ingress_packets"),
     row("tc/egress", ("tc", "egress"), "tc:lo/egress", Trigger::Datagram, "egress_packets"),
@@ -164,21 +173,26 @@ fn command(guest: &Guest) -> Outcome {
     bpf::prepare()?;
     bpf::mounts()?;
     say::text(&bpf::done(&["version"])?);
+    // Each on its own, so that one finding does not hide the next.
+    let judge = |name: &str, outcome: Outcome| {
+        if let Err(trouble) = outcome {
+            say::fail(trouble.during(name).to_string());
+        }
+    };
     for row in ROWS {
-        show(row, guest.kernel).map_err(|trouble| trouble.during(row.kind))?;
+        judge(row.kind, show(row, guest.kernel));
     }
     say::step("the rows");
     for (name, special) in [
         ("lsm", denial as fn(&Guest) -> Outcome),
         ("xdp", xdp),
         ("iter", iterator),
-        ("uprobe", uprobes),
         ("freplace", replacement),
         ("struct_ops", congestion),
         ("netkit", netkit),
         ("load only", loads),
     ] {
-        special(guest).map_err(|trouble| trouble.during(name))?;
+        judge(name, special(guest));
         say::step(name);
     }
     ensure_eq("what is left below bpffs", &std::fs::read_dir(bpf::BPFFS)?.count(), &0)
@@ -189,17 +203,33 @@ fn show(row: &Row, kernel: Kernel) -> Outcome {
     let hook = format!("{}={}", row.program, row.hook);
     let mut options = vec!["--prog", row.program];
     options.extend(if row.hook.is_empty() { ["--attach", "auto"] } else { ["--hook", &hook] });
+    // What has no link that could be pinned lives as long as its command.
+    if ["tc:", "usdt:"].iter().any(|kind| row.hook.starts_with(kind)) {
+        return hold(row.object, &options, row.trigger, row.counter);
+    }
     let said = bpf::load(row.object, &options)?;
     if kernel < row.since {
         return refused(row.kind, &said);
     }
     ensure(said.code == 0, format_args!("exit {}: {}", said.code, said.err))?;
-    row.trigger.pull()?;
-    wait::until_found("the program has run", LIMIT, || {
+    wait::until_found("the program runs", LIMIT, || {
+        row.trigger.pull()?;
         Ok((bpf::global(row.object, row.counter)? > 0).then_some(()))
     })?;
-    bpf::unload(row.object)?;
-    Ok(())
+    bpf::unload(row.object)
+}
+
+/// The same by a command that stays, until it is told to stop.
+fn hold(object: &str, options: &[&str], trigger: Trigger, counter: &str) -> Outcome {
+    let path = bpf::object(object);
+    let words = [&[bpf::TINYBPF, "load", &path, "--hold"], options].concat();
+    let mut holder = Process::start("hold", &words, &[])?;
+    wait::until_found("the program runs", LIMIT, || {
+        trigger.pull()?;
+        ensure(holder.alive(), holder.log())?;
+        Ok(bpf::global(object, counter).ok().filter(|&count| count > 0))
+    })?;
+    holder.stop(LIMIT).map(drop)
 }
 
 /// The kernel cannot, and the command says so in one line and by its code.
@@ -273,52 +303,6 @@ fn iterator(_: &Guest) -> Outcome {
     let text = bpf::done(&["iter", "pin", &links])?;
     ensure(text.lines().any(|line| line.starts_with("1 1 ")), format_args!("it said '{text}'"))?;
     bpf::unload("iter")?;
-    Ok(())
-}
-
-/// Entry, return and static probes of a process, by its symbols.
-fn uprobes(guest: &Guest) -> Outcome {
-    for (kind, object, program, hook, counter, first) in [
-        ("uprobe", "uprobe", "entry", "uprobe:/bpf/probed:probed_add", "entries", Kernel::V6_1),
-        (
-            "uretprobe",
-            "uprobe",
-            "leave",
-            "uretprobe:/bpf/probed:probed_add",
-            "returns",
-            Kernel::V6_1,
-        ),
-        (
-            "uprobe.multi",
-            "uprobe_multi",
-            "entry",
-            "uprobe:/bpf/probed:probed_add",
-            "entries",
-            Kernel::V6_12,
-        ),
-    ] {
-        let during = |trouble: Trouble| trouble.during(kind);
-        let hook = format!("{program}={hook}");
-        let said = bpf::load(object, &["--prog", program, "--hook", &hook])?;
-        if guest.kernel < first {
-            refused(kind, &said).map_err(during)?;
-            continue;
-        }
-        ensure(said.code == 0, format_args!("{kind}: {}", said.err))?;
-        process::busybox(&["sh", "-c", "printf 'a\\nb\\n' | /bpf/probed"])?;
-        ensure_eq(kind, &bpf::global(object, counter)?, &2)?;
-        bpf::unload(object)?;
-    }
-    // A static probe has no pin: it lives as long as the command that runs it.
-    let hook = "step=usdt:/bpf/probed:plinth:step";
-    let words = [bpf::TINYBPF, "run", &bpf::object("usdt"), "--hook", hook];
-    let mut running = Process::start("usdt", &words, &[])?;
-    wait::until_found("the probe is attached and hit", LIMIT, || {
-        process::busybox(&["sh", "-c", "printf 'a\\nb\\n' | /bpf/probed"])?;
-        Ok(bpf::global("usdt", "steps").ok().filter(|&steps| steps > 0))
-    })?;
-    ensure_eq("the probe's second argument", &bpf::global("usdt", "constant")?, &-5)?;
-    running.stop(LIMIT)?;
     Ok(())
 }
 
