@@ -23,6 +23,7 @@ use crate::link::Link;
 use crate::map::Map;
 use crate::number;
 use crate::object::{Object, OpenObject, OpenOptions};
+use crate::program::Program;
 use crate::value::{Value, parse_json};
 
 /// Directories below that of an object.
@@ -174,7 +175,8 @@ pub(super) fn attach(object: &Object, args: &Args) -> std::result::Result<Vec<At
     });
     let links = hooks::attach_object(object, &args.hooks, mode == AttachMode::Auto)?;
     if links.is_empty() && mode == AttachMode::Auto {
-        for program in object.programs() {
+        let by_hook = |it: &Program| it.prog_type() != ProgType::SYSCALL;
+        for program in object.programs().filter(by_hook) {
             let (name, kind) = (program.name(), program.prog_type());
             notice(args, &format!("program '{name}' is {kind} and is attached with --hook only"));
         }

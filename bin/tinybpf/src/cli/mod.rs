@@ -5,6 +5,7 @@
 //! commands do is the library's; one file here per family of commands. A command is a function of
 //! its arguments and its [`World`]. Results go to standard output, all else to standard error.
 
+mod about;
 pub mod args;
 mod drops;
 mod find;
@@ -15,9 +16,12 @@ mod list;
 mod load;
 mod map;
 mod run;
+mod running;
 mod sink;
 mod source;
 mod stream;
+mod test_run;
+mod verify;
 mod version;
 mod wait;
 mod words;
@@ -65,7 +69,15 @@ impl World<'_> {
     /// # Errors
     /// What the write ended with; a closed pipe is forgiven by the caller.
     pub fn print(&mut self, text: &str) -> Result<(), Failure> {
-        let written = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
+        self.write(text.as_bytes())
+    }
+
+    /// Writes bytes to standard output, all of them.
+    ///
+    /// # Errors
+    /// As for [`World::print`].
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let written = self.out.write_all(bytes).and_then(|()| self.out.flush());
         written.map_err(|error| Failure::from(PrintError(error)))
     }
 }
@@ -182,6 +194,16 @@ fn dispatch(command: &str, args: &Args, world: &mut World<'_>) -> Result<u8, Fai
         "load" => load::load(args, world),
         "run" => run::run(args, world),
         "events" => stream::events(args, world),
+        "verify" => verify::verify(args, world),
+        "test-run" => test_run::test_run(args, world),
+        "stats" => running::stats(args, world),
+        "iter" => running::iter(args, world),
+        "log" => running::log(args, world),
+        "send" => running::send(args, world),
+        "headers" => about::headers(args, world),
+        "completion" => about::completion(args, world),
+        "man" => about::man(args, world),
+        "help" => about::help(args, world),
         "unload" => load::unload(args, world),
         "attach" => links::attach(args, world),
         "detach" => links::detach(args, world),

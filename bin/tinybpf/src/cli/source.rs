@@ -7,6 +7,7 @@ use std::os::fd::BorrowedFd;
 use crate::error::Result;
 use crate::kinds::MapType;
 use crate::map::Map;
+use crate::perf::{PerfEvent, PerfOpts, PerfReader};
 use crate::ring::{Drained, RingReader};
 
 /// What a buffer gave.
@@ -21,12 +22,20 @@ pub(super) enum News<'a> {
         /// What the program sent.
         data: &'a [u8],
     },
+    /// Events for which there was no room in a perf buffer.
+    Lost {
+        /// The CPU.
+        cpu: u32,
+        /// How many.
+        count: u64,
+    },
 }
 
 impl News<'_> {
     pub(super) const fn map(&self) -> usize {
         match self {
             Self::Sample { map, .. } => *map,
+            Self::Lost { .. } => 0,
         }
     }
 }
@@ -34,10 +43,15 @@ impl News<'_> {
 /// A reader.
 pub(super) enum Source {
     Rings(RingReader),
+    /// Of one map.
+    Perf(PerfReader),
 }
 
 impl Source {
     pub(super) fn open(map: &Map) -> Result<Self> {
+        if map.map_type() == MapType::PERF_EVENT_ARRAY {
+            return PerfReader::new(map, PerfOpts::default()).map(Self::Perf);
+        }
         let mut reader = RingReader::new()?;
         reader.add(map)?;
         Ok(Self::Rings(reader))
@@ -51,12 +65,14 @@ impl Source {
     pub(super) fn add(&mut self, map: &Map) -> Result<()> {
         match self {
             Self::Rings(reader) => reader.add(map).map(drop),
+            Self::Perf(_) => Ok(()), // it takes none
         }
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Rings(reader) => reader.as_fd(),
+            Self::Perf(reader) => reader.as_fd(),
         }
     }
 
@@ -69,6 +85,10 @@ impl Source {
         match self {
             Self::Rings(reader) => reader.drain(max, |sample| {
                 f(News::Sample { map: sample.map, cpu: sample.cpu, data: sample.data })
+            }),
+            Self::Perf(reader) => reader.drain(max, |event| match event {
+                PerfEvent::Sample { cpu, data } => f(News::Sample { map: 0, cpu: Some(cpu), data }),
+                PerfEvent::Lost { cpu, count } => f(News::Lost { cpu, count }),
             }),
         }
     }

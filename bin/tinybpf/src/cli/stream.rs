@@ -352,12 +352,15 @@ impl Lines {
     /// Writes what came as a line, or raw samples to `raw`; whether there is a line.
     fn push(&mut self, news: &News<'_>, line: &mut String, raw: &mut Vec<u8>) -> bool {
         match *news {
-            News::Sample { cpu, data, .. } if self.form == EventForm::Raw => {
-                let _ = cpu;
+            News::Sample { data, .. } if self.form == EventForm::Raw => {
                 raw.extend_from_slice(data);
                 true
             }
             News::Sample { cpu, data, .. } => self.stream.push(data, cpu, line),
+            News::Lost { cpu, count } => {
+                push_loss(&self.map, count, Some(cpu), self.form.line(), line);
+                true
+            }
         }
     }
 }

@@ -152,7 +152,7 @@ fn encoded(shape: &Shape, root: &str, value: &Value, encode: Encode) -> Result<V
 
 /// The bytes that a word of the command line stands for: `hex:DIGITS`, `@FILE`, or a value of the
 /// type; without a type a plain number of the size.
-fn bytes_of(
+pub(in super::super) fn bytes_of(
     text: &str,
     what: &str,
     shape: Option<&Shape>,

@@ -21,6 +21,7 @@ const ACTIONS: [&str; 14] = [
 ];
 
 use elements::Elements;
+pub(super) use elements::bytes_of;
 
 /// `tinybpf map`
 pub(super) fn map(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
