@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Error numbers, with the two ranges that the C library has no words for.
 //!
-//! Owns names and texts of what bpf(2) and libbpf answer: the kernel's own 524 (`ENOTSUPP`, which
-//! never was meant to leave it) and libbpf's 4000 to 4012 (`libbpf_legacy.h`). Numbers are positive.
+//! Owns names and texts of what bpf(2) and libbpf answer, the kernel's own 524 among them
+//! (`ENOTSUPP`, which never was meant to leave it) and libbpf's 4000 to 4012 (`libbpf_legacy.h`).
+//! Numbers are positive.
 
 use std::fmt;
 use std::io;

@@ -308,7 +308,7 @@ mod tests {
                 "unknown section",
             ),
             (
-                "libbpf: kernel BTF is missing at '/sys/kernel/btf/vmlinux', was CONFIG_DEBUG_INFO_BTF enabled?",
+                "libbpf: kernel BTF is missing at '/sys/kernel/btf/vmlinux', was CONFIG_X enabled?",
                 Errno::SRCH,
                 Kind::NoKernelBtf,
                 "no BTF",

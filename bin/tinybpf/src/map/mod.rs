@@ -9,6 +9,7 @@
 mod batch;
 mod iter;
 mod percpu;
+mod typed;
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -19,13 +20,15 @@ pub use crate::sys::map::Info as MapInfo;
 pub use crate::sys::object::Shape;
 pub use batch::BATCH;
 pub use iter::{Iter, STEPS_EXTRA};
+pub use percpu::Summand;
+pub use typed::{DynamicMap, TypedMap};
 
 use crate::bpffs::{self, What, c_text};
 use crate::errno::Errno;
 use crate::error::{Error, Kind, Op, Result};
 use crate::kinds::MapType;
-use crate::sys::map::{self as sys, Creation, Elements, Fd};
-use crate::sys::object::Handle;
+use crate::sys::map::{self as sys, Creation, Elements};
+use crate::sys::object::{Fd, Handle};
 use crate::sys::program::{Sort, open_id};
 
 /// How an element is written.
@@ -95,8 +98,7 @@ pub struct Spec<'a> {
 impl Map {
     /// The map of this index in a loaded object; `None` for one that was not created.
     pub(crate) fn of_object(handle: &Arc<Handle>, index: usize) -> Option<Self> {
-        handle.map_fd(index)?;
-        let (elements, info) = Elements::new(Fd::Object(Arc::clone(handle), index)).ok()?;
+        let (elements, info) = Elements::new(handle.keep_map(index)?).ok()?;
         let name = handle.map_name(index);
         // Ids of types in the object's own table, which is at hand; the kernel's copy is not.
         let declared = handle.map_shape(index);

@@ -24,24 +24,19 @@ use crate::errno::Errno;
 use crate::error::{Error, Kind, Op, Result};
 use crate::kinds::{AttachType, ProgType};
 use crate::map::Map;
-use crate::sys::object::Handle;
+use crate::sys::object::{Fd, Handle};
 use crate::sys::program::{self as sys, Sort, open_id};
 
 /// A loaded program.
 #[derive(Debug)]
 pub struct Program {
-    held: Held,
+    fd: Fd,
+    /// The object it belongs to, and its place there.
+    object: Option<(Arc<Handle>, usize)>,
     name: String,
     section: String,
     kind: ProgType,
     attach_type: Option<AttachType>,
-}
-
-#[derive(Debug)]
-enum Held {
-    Owned(OwnedFd),
-    /// The program of this index, which was loaded.
-    Object(Arc<Handle>, usize),
 }
 
 /// Which of a program's streams (`bpf_stream_printk`, kernel 6.17).
@@ -56,11 +51,12 @@ pub enum Stream {
 impl Program {
     /// The program of this index in a loaded object; `None` for one that was not loaded.
     pub(crate) fn of_object(handle: &Arc<Handle>, index: usize) -> Option<Self> {
-        handle.program_fd(index)?;
+        let fd = handle.keep_program(index)?;
         let (name, section) = handle.program_names(index);
         let (kind, attach_type) = handle.program_type(index);
         Some(Self {
-            held: Held::Object(Arc::clone(handle), index),
+            fd,
+            object: Some((Arc::clone(handle), index)),
             name,
             section,
             kind: ProgType(kind),
@@ -92,7 +88,8 @@ impl Program {
         let info =
             sys::info(fd.as_fd()).map_err(|errno| Error::from_errno(errno, Op::Info, subject))?;
         Ok(Self {
-            held: Held::Owned(fd),
+            fd: Fd::Owned(fd),
+            object: None,
             name: info.name,
             section: String::new(),
             kind: ProgType(info.kind),
@@ -127,20 +124,11 @@ impl Program {
     /// The program's descriptor.
     #[must_use]
     pub fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.held {
-            Held::Owned(fd) => fd.as_fd(),
-            Held::Object(object, index) => {
-                object.program_fd(*index).expect("a program that was loaded keeps its descriptor")
-            }
-        }
+        self.fd.as_fd()
     }
 
-    /// The object it belongs to, and its place there.
     fn object(&self) -> Option<(&Arc<Handle>, usize)> {
-        match &self.held {
-            Held::Owned(_) => None,
-            Held::Object(object, index) => Some((object, *index)),
-        }
+        self.object.as_ref().map(|(object, index)| (object, *index))
     }
 
     fn error(&self, errno: Errno, op: Op) -> Error {

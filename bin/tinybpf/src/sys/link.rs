@@ -334,7 +334,7 @@ fn details(info: &mut Info, raw: &ffi::bpf_link_info) {
     let union = &raw.__bindgen_anon_1;
     match info.kind {
         ffi::BPF_LINK_TYPE_TRACING => {
-            // SAFETY: every bit pattern is a number, and the kind says which member it is; so below.
+            // SAFETY: every bit pattern is a number; the kind says which member it is. So below.
             info.attach_type = Some(unsafe { union.tracing }.attach_type);
         }
         ffi::BPF_LINK_TYPE_CGROUP => {

@@ -10,11 +10,10 @@
 use std::ffi::{CStr, c_void};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
-use std::sync::Arc;
 
 use libbpf_sys as ffi;
 
-use super::object::{Handle, Shape};
+use super::object::{Fd, Shape};
 use super::{check, owned, size_field, size_word};
 use crate::errno::Errno;
 
@@ -139,26 +138,6 @@ pub const fn holds_descriptors(map_type: u32) -> bool {
     )
 }
 
-/// A map's descriptor, its own or its object's.
-#[derive(Debug)]
-pub enum Fd {
-    /// Ours alone.
-    Owned(OwnedFd),
-    /// That of the map of this index, which exists; the object stays open.
-    Object(Arc<Handle>, usize),
-}
-
-impl AsFd for Fd {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Owned(fd) => fd.as_fd(),
-            Self::Object(object, index) => {
-                object.map_fd(*index).expect("a map that exists keeps its descriptor")
-            }
-        }
-    }
-}
-
 /// Element operations on one map, with the sizes that they must have.
 #[derive(Debug)]
 pub struct Elements {
@@ -180,12 +159,8 @@ impl Elements {
     /// The elements of the map behind `fd`, whose sizes the kernel is asked for.
     ///
     /// # Errors
-    /// The kernel's number; `EINVAL` when the sizes do not fit into memory, `EBADF` for a map of an
-    /// object that was not created.
+    /// The kernel's number; `EINVAL` when the sizes do not fit into memory.
     pub fn new(fd: Fd) -> Result<(Self, Info), Errno> {
-        if matches!(&fd, Fd::Object(object, index) if object.map_fd(*index).is_none()) {
-            return Err(Errno::BADF);
-        }
         let info = info(fd.as_fd())?;
         let shape = &info.shape;
         let size = |bytes: u32| usize::try_from(bytes).map_err(|_| Errno::INVAL);

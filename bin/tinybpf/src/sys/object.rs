@@ -8,9 +8,9 @@
 #![allow(unsafe_code, reason = "libbpf's objects are C pointers")]
 
 use std::ffi::{CStr, c_void};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr::{self, NonNull};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use libbpf_sys as ffi;
 
@@ -97,6 +97,33 @@ pub struct Shape {
     pub key_type: u32,
     /// The id of the value's type; 0 for none.
     pub value_type: u32,
+}
+
+/// A descriptor of a program or map: of one's own, or an object's, which it keeps open.
+#[derive(Debug)]
+pub enum Fd {
+    /// Ours alone.
+    Owned(OwnedFd),
+    /// An object's.
+    Kept(KeptFd),
+}
+
+/// A descriptor that belongs to an object, and keeps it open.
+#[derive(Debug)]
+pub struct KeptFd {
+    fd: RawFd,
+    _object: Arc<Handle>,
+}
+
+impl AsFd for Fd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Owned(fd) => fd.as_fd(),
+            // SAFETY: libbpf keeps the descriptors of a loaded object until it is closed, which is
+            // held back here.
+            Self::Kept(kept) => unsafe { BorrowedFd::borrow_raw(kept.fd) },
+        }
+    }
 }
 
 /// An open object.
@@ -326,6 +353,20 @@ impl Handle {
         }
         // SAFETY: libbpf keeps the descriptor open as long as the object, which is borrowed.
         Some(unsafe { BorrowedFd::borrow_raw(fd) })
+    }
+
+    /// The descriptor of a loaded program, which keeps the object open.
+    #[must_use]
+    pub fn keep_program(self: &Arc<Self>, index: usize) -> Option<Fd> {
+        let fd = self.program_fd(index)?.as_raw_fd();
+        Some(Fd::Kept(KeptFd { fd, _object: Arc::clone(self) }))
+    }
+
+    /// The descriptor of an existing map, which keeps the object open.
+    #[must_use]
+    pub fn keep_map(self: &Arc<Self>, index: usize) -> Option<Fd> {
+        let fd = self.map_fd(index)?.as_raw_fd();
+        Some(Fd::Kept(KeptFd { fd, _object: Arc::clone(self) }))
     }
 
     /// Changes a program before the load.

@@ -258,3 +258,60 @@ fn root_pinned_maps_keep_shape_and_types() {
         assert_eq!(same.name(), "hash");
     });
 }
+
+bpf::bpf_type! {
+    /// `struct route` of the object.
+    struct Route {
+        prefix_bits: u32,
+        address: [u8; 4],
+    }
+}
+
+#[test]
+fn root_typed_views_compare_types_once_and_outlive_their_map() {
+    isolated(module_path!(), "root_typed_views_compare_types_once_and_outlive_their_map", || {
+        let object = Object::load(&object("maps")).expect("loads");
+        let map = object.map("hash").expect("m");
+        let view = map.typed::<u32, u64>().expect("these are the types");
+        let wrong = map.typed::<u32, u32>().expect_err("four bytes");
+        assert_eq!(wrong.kind(), Kind::Mismatch);
+        let wrong = map.typed::<u32, f64>().expect_err("no float");
+        assert_eq!(wrong.kind(), Kind::Type, "{wrong}");
+        let routes = object.map("lpm_trie").expect("m").typed::<Route, u32>().expect("the types");
+        let route = Route { prefix_bits: 8, address: [10, 0, 0, 0] };
+        routes.set(&route, &5, Flags::ANY).expect("room");
+        drop((map, object));
+        view.set(&1, &u64::MAX, Flags::ANY).expect("room");
+        assert_eq!(view.get(&1).expect("a look-up"), Some(u64::MAX));
+        assert_eq!(view.get(&2).expect("a look-up"), None);
+        let all: Vec<(u32, u64)> = view.iter().map(|element| element.expect("read")).collect();
+        assert_eq!(all, [(1, u64::MAX)]);
+        assert!(view.delete(&1).expect("deleted"));
+        let inside = Route { prefix_bits: 32, address: [10, 1, 2, 3] };
+        assert_eq!(routes.get(&inside).expect("a look-up"), Some(5));
+    });
+}
+
+#[test]
+fn root_values_of_any_type_are_read_and_written() {
+    isolated(module_path!(), "root_values_of_any_type_are_read_and_written", || {
+        use bpf::value::Value;
+        let object = Object::load(&object("maps")).expect("loads");
+        let routes = object.map("lpm_trie").expect("m").dynamic().expect("types");
+        let address =
+            Value::List(vec![Value::U64(10), Value::U64(0), Value::U64(0), Value::U64(0)]);
+        let key =
+            Value::Map(vec![("prefix_bits".into(), Value::U64(8)), ("address".into(), address)]);
+        routes.set(&key, &Value::U64(7), Flags::ANY).expect("room");
+        assert_eq!(routes.get(&key).expect("a look-up"), Some(Value::U64(7)));
+        let percpu = object.map("percpu_array").expect("m").dynamic().expect("types");
+        let Some(Value::List(values)) = percpu.get(&Value::U64(0)).expect("a look-up") else {
+            panic!("a list of values");
+        };
+        assert!(values.iter().all(|value| *value == Value::U64(0)) && !values.is_empty());
+        let error = routes.get(&Value::from("text")).expect_err("no table");
+        assert_eq!(error.kind(), Kind::Type);
+        let plain = Map::create(&spec("p", MapType::HASH, 4, 4, 1)).expect("made");
+        assert_eq!(plain.dynamic().map(|_| ()).expect_err("no types").kind(), Kind::MissingBtf);
+    });
+}

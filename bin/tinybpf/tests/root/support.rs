@@ -22,8 +22,8 @@ pub(crate) fn object(name: &str) -> PathBuf {
     objects().join(format!("{name}.bpf.o"))
 }
 
-/// Runs `body` alone in a process with mount and network namespaces of its own: that of the test `name` in the
-/// module with the path `module`, which calls this.
+/// Runs `body` alone in a process with mount and network namespaces of its own: that of the test
+/// `name` in the module with the path `module`, which calls this.
 pub(crate) fn isolated(module: &str, name: &str, body: impl FnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
         mount_all();
