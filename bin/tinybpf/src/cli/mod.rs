@@ -8,12 +8,14 @@
 mod about;
 pub mod args;
 mod drops;
+mod features;
 mod find;
 mod hooks;
 mod inspect;
 mod links;
 mod list;
 mod load;
+mod manifest;
 mod map;
 mod run;
 mod running;
@@ -61,6 +63,8 @@ pub struct World<'a> {
     pub terminal: bool,
     /// Is `out` what the process was started with? Then it may be opened once more.
     pub is_process: bool,
+    /// Called behind every action of a manifest that was carried out.
+    pub after_action: &'a dyn Fn(),
 }
 
 impl World<'_> {
@@ -134,8 +138,13 @@ fn notice(args: &Args, text: &str) {
 pub fn main() -> ExitCode {
     let mut out = io::stdout();
     let terminal = out.is_terminal();
-    let mut world =
-        World { env: &|name| std::env::var_os(name), out: &mut out, terminal, is_process: true };
+    let mut world = World {
+        env: &|name| std::env::var_os(name),
+        out: &mut out,
+        terminal,
+        is_process: true,
+        after_action: &|| (),
+    };
     match run(std::env::args_os().skip(1), &mut world) {
         Ok(status) => ExitCode::from(status),
         Err((failure, verbose)) => conclude(&failure, verbose),
@@ -204,6 +213,11 @@ fn dispatch(command: &str, args: &Args, world: &mut World<'_>) -> Result<u8, Fai
         "completion" => about::completion(args, world),
         "man" => about::man(args, world),
         "help" => about::help(args, world),
+        "features" => features::features(args, world),
+        "apply" => manifest::apply(args, world),
+        "check" => manifest::check(args, world),
+        "status" => manifest::status(args, world),
+        "remove" => manifest::remove(args, world),
         "unload" => load::unload(args, world),
         "attach" => links::attach(args, world),
         "detach" => links::detach(args, world),
@@ -219,7 +233,13 @@ mod tests {
 
     fn output(words: &[&str]) -> (Result<u8, u8>, String) {
         let mut out = Vec::new();
-        let mut world = World { env: &|_| None, out: &mut out, terminal: false, is_process: false };
+        let mut world = World {
+            env: &|_| None,
+            out: &mut out,
+            terminal: false,
+            is_process: false,
+            after_action: &|| (),
+        };
         let words = words.iter().map(OsString::from);
         let result = run(words, &mut world).map_err(|(failure, _)| failure.exit);
         (result, String::from_utf8(out).expect("text"))
