@@ -44,6 +44,8 @@ pub struct Cursor {
     stored: u64,
     /// Behind the record that was handed out.
     position: u64,
+    /// How far the producers were when last asked.
+    producer: u64,
     size: u64,
 }
 
@@ -52,7 +54,7 @@ impl Cursor {
     #[must_use]
     pub fn new(position: u64, size: u64) -> Self {
         assert!(size.is_power_of_two(), "the kernel makes no other rings");
-        Self { stored: position, position, size }
+        Self { stored: position, position, producer: position, size }
     }
 
     /// How far the reader got.
@@ -104,7 +106,10 @@ impl Cursor {
     #[inline(always)]
     fn look(&mut self, memory: &impl Memory) -> Option<Span> {
         loop {
-            let filled = memory.producer().wrapping_sub(self.position);
+            if self.producer == self.position {
+                self.producer = memory.producer();
+            }
+            let filled = self.producer.wrapping_sub(self.position);
             if filled < HEADER || filled > self.size {
                 return None;
             }

@@ -101,6 +101,35 @@ impl Ring {
         let shared = Shared { consumer, data, page };
         Ok(Self { _fd: fd, map_id, shared, cursor, size: size as u64 })
     }
+
+    fn drain(
+        &mut self,
+        map: usize,
+        max: u64,
+        drained: &mut Drained,
+        f: &mut impl FnMut(Sample<'_>) -> ControlFlow<()>,
+    ) {
+        let Self { shared, cursor, .. } = self;
+        let guard = GiveBack(shared, cursor);
+        while drained.events < max {
+            let Some(span) = guard.1.next(guard.0) else { break };
+            drained.events += 1;
+            let data = shared.data.bytes(shared.page + span.offset, span.size);
+            if f(Sample { map, cpu: None, data }).is_break() {
+                drained.stopped = true;
+                break;
+            }
+        }
+    }
+}
+
+/// Tells the producers how far the reader got, also when a callback panics.
+struct GiveBack<'a>(&'a Shared, &'a mut Cursor);
+
+impl Drop for GiveBack<'_> {
+    fn drop(&mut self) {
+        self.1.release(self.0);
+    }
 }
 
 /// Reads ring buffers. See the module's documentation for the rules of loops.
@@ -180,29 +209,19 @@ impl RingReader {
         max: usize,
         mut f: impl FnMut(Sample<'_>) -> ControlFlow<()>,
     ) -> Drained {
-        let (mut drained, budget) = (Drained::default(), max as u64);
-        let guard = GiveBack(self);
-        let (rings, turn) = (&mut guard.0.rings, guard.0.turn);
-        let places = (turn..rings.len()).chain(0..turn.min(rings.len()));
-        'rings: for map in places {
-            let Some(Ring { cursor, shared, .. }) = rings.get_mut(map) else { break };
-            loop {
-                if drained.events == budget {
-                    break 'rings;
-                }
-                let Some(span) = cursor.next(shared) else { break };
-                drained.events += 1;
-                let data = shared.data.bytes(shared.page + span.offset, span.size);
-                if f(Sample { map, cpu: None, data }).is_break() {
-                    drained.stopped = true;
-                    break 'rings;
-                }
+        let mut drained = Drained::default();
+        let count = self.rings.len();
+        for step in 0..count {
+            let map = (self.turn + step) % count;
+            let Some(ring) = self.rings.get_mut(map) else { break };
+            ring.drain(map, max as u64, &mut drained, &mut f);
+            if drained.stopped || drained.events >= max as u64 {
+                break;
             }
         }
-        drop(guard);
         // The next drain begins with another ring.
-        self.turn = if self.rings.is_empty() { 0 } else { (self.turn + 1) % self.rings.len() };
-        drained.more = (drained.stopped || drained.events == budget) && self.pending();
+        self.turn = if count == 0 { 0 } else { (self.turn + 1) % count };
+        drained.more = (drained.stopped || drained.events == max as u64) && self.pending();
         drained
     }
 
@@ -255,17 +274,6 @@ impl RingReader {
         let (producer, consumer) = (ring.shared.producer(), ring.cursor.position());
         let unread = producer.wrapping_sub(consumer);
         Some(RingStats { size: ring.size, unread, consumer, producer })
-    }
-}
-
-/// Tells the producers how far the reader got, also when a callback panics.
-struct GiveBack<'a>(&'a mut RingReader);
-
-impl Drop for GiveBack<'_> {
-    fn drop(&mut self) {
-        for ring in &mut self.0.rings {
-            ring.cursor.release(&ring.shared);
-        }
     }
 }
 
