@@ -130,6 +130,8 @@ impl Controller {
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(crate) struct Kernel {
+    /// The host's link is down.
+    pub(crate) link_down: bool,
     /// The controllers by number.
     pub(crate) controllers: BTreeMap<u32, Controller>,
     /// Connects that wait for the lock.
@@ -145,7 +147,7 @@ impl Kernel {
         let interface = |index, name: &str, address: &str| Interface {
             index,
             name: name.to_owned(),
-            up: true,
+            up: name == "lo" || !self.link_down,
             mac: None,
             addresses: vec![address.parse().expect("literal")],
         };

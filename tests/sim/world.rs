@@ -87,6 +87,8 @@ pub(crate) struct World {
     pub(crate) uevents: Link,
     /// Print everything.
     pub(crate) trace: bool,
+    /// Links fail, too.
+    pub(crate) unsteady: bool,
     generations: u64,
     last_uevent: BTreeMap<(Daemon, String), Time>,
     overflowed: BTreeSet<Daemon>,
@@ -117,6 +119,7 @@ impl World {
                 late_per_mille: 20,
             },
             trace,
+            unsteady: seed % 4 == 3,
             generations: 0,
             last_uevent: BTreeMap::new(),
             overflowed: BTreeSet::new(),

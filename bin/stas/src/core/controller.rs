@@ -55,6 +55,8 @@ pub struct Controller<R> {
     pub last_try: Time,
     /// The kernel said that the connection exists, and it is being looked for.
     pub said_to_exist: bool,
+    /// The network that it may be reached over came since the last attempt ended.
+    pub path_is_new: bool,
     /// The parameters it was connected with; `None` if the connection was found, not made.
     pub applied: Option<Parameters>,
     /// What is particular to its kind.
@@ -72,6 +74,7 @@ impl<R> Controller<R> {
             retry: Timer::new(retry),
             last_try: Time::ZERO,
             said_to_exist: false,
+            path_is_new: false,
             applied: None,
             role,
         }

@@ -53,6 +53,7 @@ impl<R: Role> Fleet<R> {
 
     /// The look at the kernel that was asked for.
     pub fn scanned(&mut self, env: &mut Env<'_>, scan: Scan) {
+        self.note_arrivals(&scan.interfaces);
         self.scan = scan;
         (self.fresh, self.asked) = (true, false);
         self.suspect = false;
@@ -85,6 +86,7 @@ impl<R: Role> Fleet<R> {
             }
         }
         self.disposals_after_scan();
+        self.follow_arrivals();
     }
 
     fn lose(&mut self, env: &mut Env<'_>, tid: &Tid) {
@@ -168,6 +170,7 @@ impl<R: Role> Fleet<R> {
         env.log(Level::Info, tid, Some(&device.name), "Connection established!");
         controller.attempts = 0;
         controller.said_to_exist = false;
+        controller.path_is_new = false;
         controller.retry.stop();
         controller.state = State::Connected { device, live };
         self.news.push(News::Bound(tid.clone()));

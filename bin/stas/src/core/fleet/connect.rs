@@ -235,7 +235,8 @@ impl<R: Role> Fleet<R> {
         // EAGAIN is also what a target earns that accepts connections but never answers.
         let passing = matches!(errno, Some(errno::EBUSY | errno::EINTR))
             || (errno == Some(errno::EAGAIN) && controller.attempts < 3);
-        if controller.attempts <= 1 || passing {
+        let soon = std::mem::take(&mut controller.path_is_new);
+        if controller.attempts <= 1 || passing || soon {
             controller.retry.start_with(env.now, timing.retry_fast);
         } else {
             controller.retry.set_interval(timing.retry);

@@ -8,7 +8,8 @@
 //!
 //! - `adopt`: finds existing kernel controllers for candidates, and notices the loss of bound ones;
 //! - `connect`: hands the others to the kernel, in a fair order, and judges failures;
-//! - `dispose`: lets go of controllers, with or without disconnecting them.
+//! - `dispose`: lets go of controllers, with or without disconnecting them;
+//! - `network`: retries what waits when a link or an address appears.
 //!
 //! Invariants: a candidate is in the table or on its way out, never both (a candidate that is
 //! wanted again while its connection is being cut waits inside its disposal); a kernel controller
@@ -17,8 +18,9 @@
 mod adopt;
 mod connect;
 mod dispose;
+mod network;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use plinth::rand::Rng;
 use plinth::time::Time;
@@ -122,6 +124,10 @@ pub struct Fleet<R> {
     suspect: bool,
     /// A scan was asked for and has not come yet.
     asked: bool,
+    /// Interfaces that can do more than they could, until candidates are told.
+    arrived: BTreeSet<String>,
+    /// Debounces news of the network.
+    network: Timer,
     /// Runs while controllers are on their way out.
     audit: Timer,
     next_op: u64,
@@ -144,6 +150,8 @@ impl<R: Role> Fleet<R> {
             fresh: false,
             suspect: false,
             asked: false,
+            arrived: BTreeSet::new(),
+            network: Timer::new(settings.timing.network_soak),
             audit: Timer::new(settings.timing.disposal_audit),
             next_op: 1,
             rng: Rng::seeded(seed),
@@ -223,7 +231,7 @@ impl<R: Role> Fleet<R> {
     /// Takes an input that concerns the fleet alone; hands any other back.
     pub fn take(&mut self, env: &mut Env<'_>, input: Input) -> Option<Input> {
         match input {
-            Input::NetworkChanged => self.stale(),
+            Input::NetworkChanged => self.network_changed(env),
             Input::ProbeDone { op, result } => self.probe_done(env, op, result),
             Input::ConnectDone { op, result } => self.connect_done(env, op, result),
             Input::DeleteDone { op, result } => self.delete_done(env, op, result),
@@ -319,6 +327,7 @@ impl<R: Role> Fleet<R> {
                 controller.state = State::Scheduled;
             }
         }
+        self.expire_network(env);
         self.expire_disposals(env);
     }
 
@@ -330,7 +339,8 @@ impl<R: Role> Fleet<R> {
             .values()
             .filter(|c| c.state == State::Waiting)
             .filter_map(|c| c.retry.deadline());
-        retries.chain(self.disposals_wake()).chain(self.audit.deadline()).min()
+        let timers = [self.audit.deadline(), self.network_wake()];
+        retries.chain(self.disposals_wake()).chain(timers.into_iter().flatten()).min()
     }
 
     /// Checks the invariants that tests and simulations rely on.
@@ -338,7 +348,7 @@ impl<R: Role> Fleet<R> {
     /// # Panics
     /// When one does not hold.
     pub fn assert_invariants(&self) {
-        let mut owned = std::collections::BTreeSet::new();
+        let mut owned = BTreeSet::new();
         for controller in self.controllers.values() {
             let tid = &controller.tid;
             assert!(!self.disposals.contains_key(tid), "{tid} is wanted and on its way out");

@@ -99,7 +99,7 @@ impl<C: Core> Daemon<C> {
             .map(|found| Interface {
                 index: found.index,
                 name: found.name,
-                up: found.up,
+                up: found.up && found.carrier,
                 mac: found.mac,
                 addresses: found.addresses,
             })
