@@ -26,6 +26,7 @@ use stas::core::connector::Connector;
 use stas::core::fabrics::Support;
 use stas::core::identity::Identity;
 use stas::core::logpage::{ENTRY_LEN, Entry};
+use stas::core::machine::{Machine, Start};
 use stas::core::port::{Action, Configuration, DeviceEvent, DeviceId, Input, Scan};
 use stas::core::settings::{Role, Settings};
 
@@ -323,7 +324,8 @@ fn connects() -> Result<f64, String> {
 
 fn connect_all(configuration: Configuration, devices: Vec<Device>) -> Result<(), String> {
     let (mut now, mut out) = (Time::ZERO, Vec::new());
-    let mut core = Connector::new(configuration, None, 1, now, Wall::default(), &mut out);
+    let start = Start { configuration, restored: None, seed: 1, now, wall: Wall::default() };
+    let mut core = Connector::start(start, &mut out);
     core.step(now, Input::Wake, &mut out);
     let mut left = devices.into_iter();
     while left.len() > 0 {
@@ -352,7 +354,8 @@ fn connect_all(configuration: Configuration, devices: Vec<Device>) -> Result<(),
 /// Runs a connector by its own timers, until what it is to do here is done.
 fn settle(configuration: Configuration, scan: &Scan, connected: bool) -> Result<(), String> {
     let (mut now, mut out) = (Time::ZERO, Vec::new());
-    let mut core = Connector::new(configuration, None, 1, now, Wall::default(), &mut out);
+    let start = Start { configuration, restored: None, seed: 1, now, wall: Wall::default() };
+    let mut core = Connector::start(start, &mut out);
     core.step(now, Input::Wake, &mut out);
     let mut adopted = 0;
     for _ in 0..100 {

@@ -14,8 +14,8 @@ use plinth::sim::{Fate, Link, Schedule};
 use plinth::time::{Time, Wall};
 use stas::core::api::{Reply, Request as Ask};
 use stas::core::cid::State;
-use stas::core::connector::Connector;
-use stas::core::finder::{AEN_DISCOVERY_CHANGED, Finder};
+use stas::core::finder::AEN_DISCOVERY_CHANGED;
+use stas::core::machine::Start;
 use stas::core::port::{
     Action, AdminCommand, AdminError, ConnectError, DeviceEvent, DeviceId, Input, Notice, OpId,
     StafdEvent,
@@ -141,7 +141,10 @@ impl World {
     /// Lets things happen until `end`.
     pub(crate) fn run(&mut self, end: Time) {
         loop {
-            let wakes = self.processes.iter().filter_map(|(d, p)| Some((p.core.next_wake()?, *d)));
+            let wakes = self
+                .processes
+                .iter()
+                .filter_map(|(d, p)| Some((p.core.machine().next_wake()?, *d)));
             let wake = wakes.min();
             let next = self.schedule.next_at();
             let wake_first =
@@ -152,7 +155,7 @@ impl World {
                     self.schedule.advance(at.max(self.now()));
                     self.tell(daemon, Input::Wake);
                     let process = self.processes.get(&daemon);
-                    let again = process.and_then(|process| process.core.next_wake());
+                    let again = process.and_then(|process| process.core.machine().next_wake());
                     assert!(again.is_none_or(|again| again > at), "{daemon:?} wakes for nothing");
                 }
                 (None, Some(at)) if at <= end => {
@@ -193,18 +196,13 @@ impl World {
             return;
         }
         self.generations += 1;
-        let config = self.files.load(daemon.role());
+        let configuration = self.files.load(daemon.role());
         let (state, seed) = (self.states.get(&daemon).cloned(), self.rng.next_u64());
         let (now, wall, mut out) = (self.now(), Wall(1_700_000_000), Vec::new());
         self.note(|| format!("{daemon:?} starts"));
-        let core = match daemon {
-            Daemon::Finder => {
-                Core::Finder(Finder::new(config, state.as_deref(), seed, now, wall, &mut out))
-            }
-            Daemon::Connector => {
-                Core::Connector(Connector::new(config, state.as_deref(), seed, now, wall, &mut out))
-            }
-        };
+        let restored = state.as_deref();
+        let start = Start { configuration, restored, seed, now, wall };
+        let core = Core::start(daemon, start, &mut out);
         self.judge.started(daemon);
         self.processes.insert(daemon, Process { generation: self.generations, core });
         self.carry_out(daemon, out);
@@ -250,8 +248,8 @@ impl World {
                 );
             }
             let mut out = Vec::new();
-            process.core.step(now, input, &mut out);
-            process.core.assert_invariants();
+            process.core.machine_mut().step(now, input, &mut out);
+            process.core.machine().assert_invariants();
             self.carry_out(daemon, out);
             if answer {
                 self.judge.stacd_heard();
@@ -569,9 +567,9 @@ impl World {
         let now = self.now();
         let mut out = Vec::new();
         let reply = match self.processes.get_mut(&Daemon::Finder) {
-            Some(Process { core: Core::Finder(finder), .. }) if self.bus => {
+            Some(process) if self.bus => {
                 let request = Ask::GetAllLogPages { detailed: true };
-                Some(finder.answer(now, &request, &NoSysfs, &mut out))
+                Some(process.core.machine_mut().answer(now, &request, &NoSysfs, &mut out))
             }
             _ => None,
         };

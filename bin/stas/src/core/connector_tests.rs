@@ -43,7 +43,7 @@ fn what_a_log_page_names_is_connected_and_what_it_no_longer_names_is_not() {
     assert_eq!(world.deleted(), "nvme3");
     assert_eq!(world.targets(), ["10.0.0.6"]);
     assert!(world.connects()[0].contains("traddr=10.0.0.6"));
-    assert!(world.core.fleet().is_settled());
+    assert!(world.core.fleet.is_settled());
 }
 
 // R139
@@ -176,7 +176,7 @@ fn a_restored_controller_takes_its_parameters_from_todays_file() {
     let text = wants_io("10.0.0.5", ";hdr-digest=true");
     let mut world = World::connector_after(&text, Some(state), devices);
     world.pass(SOAK);
-    let all: Vec<_> = world.core.fleet().iter().collect();
+    let all: Vec<_> = world.core.fleet.iter().collect();
     assert_eq!(all.len(), 1, "one identity in two spellings");
     assert_eq!((all[0].device_name(), all[0].overrides.hdr_digest), ("nvme3", Some(true)));
 }
@@ -478,7 +478,7 @@ fn a_thousand_wanted_and_a_thousand_existing_take_one_look_at_the_kernel() {
     let records: Vec<Vec<u8>> = (0..1000).map(|n| record(&traddr(n), NQN, 0)).collect();
     world.stafd(&page(&records));
     assert_eq!(world.scans - before, 1);
-    assert_eq!(world.core.fleet().iter().filter(|c| c.device().is_some()).count(), 1000);
+    assert_eq!(world.core.fleet.iter().filter(|c| c.device().is_some()).count(), 1000);
     assert!(world.waiting.is_empty());
     let logged = world.log.len();
     world.stafd_changes(&page(&records));

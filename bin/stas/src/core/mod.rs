@@ -33,6 +33,7 @@ pub mod ioc;
 pub mod ip;
 pub mod lkc;
 pub mod logpage;
+pub mod machine;
 pub mod matching;
 pub mod names;
 pub mod port;

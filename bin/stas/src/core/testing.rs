@@ -16,13 +16,11 @@ use super::api::{Reply, Request, Sysfs};
 use super::cid::{Device, State};
 use super::connector::Connector;
 use super::controller::Controller;
-use super::dc::Dc;
 use super::fabrics::Support;
 use super::finder::Finder;
-use super::fleet::{Fleet, Role as Kind};
 use super::identity::Identity;
-use super::ioc::Ioc;
 use super::logpage::{Entry, tests::raw};
+use super::machine::{Machine, Parts, Start};
 use super::port::{
     Action, AdminCommand, Configuration, ConnectError, DeviceEvent, DeviceId, Input, Notice, OpId,
     Record, Scan, StafdEvent,
@@ -40,50 +38,6 @@ pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const ECONNREFUSED: i32 = 111;
 /// A fetch, or a quiet minute, takes fewer turns than this.
 const TURNS_MAX: usize = 100_000;
-
-/// What both cores have in common.
-pub(super) trait Core {
-    type Kind: Kind;
-    const ROLE: Role;
-    fn take(&mut self, now: Time, input: Input, out: &mut Vec<Action>);
-    fn wake(&self) -> Option<Time>;
-    fn table(&self) -> &Fleet<Self::Kind>;
-    fn reply(&mut self, now: Time, request: &Request, out: &mut Vec<Action>) -> Reply;
-}
-
-impl Core for Finder {
-    type Kind = Dc;
-    const ROLE: Role = Role::Finder;
-    fn take(&mut self, now: Time, input: Input, out: &mut Vec<Action>) {
-        self.step(now, input, out);
-    }
-    fn wake(&self) -> Option<Time> {
-        self.next_wake()
-    }
-    fn table(&self) -> &Fleet<Dc> {
-        self.fleet()
-    }
-    fn reply(&mut self, now: Time, request: &Request, out: &mut Vec<Action>) -> Reply {
-        self.answer(now, request, &Attributes, out)
-    }
-}
-
-impl Core for Connector {
-    type Kind = Ioc;
-    const ROLE: Role = Role::Connector;
-    fn take(&mut self, now: Time, input: Input, out: &mut Vec<Action>) {
-        self.step(now, input, out);
-    }
-    fn wake(&self) -> Option<Time> {
-        self.next_wake()
-    }
-    fn table(&self) -> &Fleet<Ioc> {
-        self.fleet()
-    }
-    fn reply(&mut self, now: Time, request: &Request, out: &mut Vec<Action>) -> Reply {
-        self.answer(now, request, &Attributes, out)
-    }
-}
 
 /// Sysfs attributes that every controller has.
 struct Attributes;
@@ -143,10 +97,7 @@ impl World<Finder> {
 
     /// A finder that starts with this state file in front of these kernel controllers.
     pub(super) fn finder_after(text: &str, state: Option<&str>, devices: Vec<Device>) -> Self {
-        let (start, mut out) = (Time::from_nanos(1), Vec::new());
-        let config = config(Role::Finder, text);
-        let core = Finder::new(config, state, 1, start, Wall::default(), &mut out);
-        Self::begin(core, devices, out)
+        Self::begin(text, state, devices)
     }
 }
 
@@ -158,10 +109,7 @@ impl World<Connector> {
 
     /// A connector that starts with this state file in front of these kernel controllers.
     pub(super) fn connector_after(text: &str, state: Option<&str>, devices: Vec<Device>) -> Self {
-        let (start, mut out) = (Time::from_nanos(1), Vec::new());
-        let config = config(Role::Connector, text);
-        let core = Connector::new(config, state, 1, start, Wall::default(), &mut out);
-        Self::begin(core, devices, out)
+        Self::begin(text, state, devices)
     }
 
     /// stafd appears and answers the first question.
@@ -189,11 +137,14 @@ impl World<Connector> {
     }
 }
 
-impl<C: Core> World<C> {
-    fn begin(core: C, devices: Vec<Device>, out: Vec<Action>) -> Self {
+impl<C: Parts> World<C> {
+    fn begin(text: &str, restored: Option<&str>, devices: Vec<Device>) -> Self {
+        let (now, wall, mut out) = (Time::from_nanos(1), Wall::default(), Vec::new());
+        let configuration = config(C::ROLE, text);
+        let start = Start { configuration, restored, seed: 1, now, wall };
         let mut world = Self {
-            core,
-            now: Time::from_nanos(1),
+            core: C::start(start, &mut out),
+            now,
             kernel: Scan { devices, ..Scan::default() },
             scans: 0,
             waiting: Vec::new(),
@@ -210,8 +161,8 @@ impl<C: Core> World<C> {
     /// Feeds one input, and the looks at the kernel that follow from it.
     pub(super) fn tell(&mut self, input: Input) {
         let mut out = Vec::new();
-        self.core.take(self.now, input, &mut out);
-        self.core.table().assert_invariants();
+        self.core.step(self.now, input, &mut out);
+        self.core.assert_invariants();
         self.carry_out(out);
     }
 
@@ -237,7 +188,7 @@ impl<C: Core> World<C> {
     pub(super) fn pass(&mut self, span: Duration) {
         let end = self.now + span;
         for _ in 0..TURNS_MAX {
-            match self.core.wake() {
+            match self.core.next_wake() {
                 Some(at) if at <= end && !self.left => {
                     self.now = self.now.max(at);
                     self.tell(Input::Wake);
@@ -350,12 +301,12 @@ impl<C: Core> World<C> {
 
     /// The controllers of the table, by address.
     pub(super) fn targets(&self) -> Vec<&str> {
-        self.core.table().iter().map(|c| c.tid.fields().traddr.as_str()).collect()
+        self.core.fleet().iter().map(|c| c.tid.fields().traddr.as_str()).collect()
     }
 
     /// The controller for this address.
     pub(super) fn at(&self, traddr: &str) -> &Controller<C::Kind> {
-        let found = self.core.table().iter().find(|c| c.tid.fields().traddr == traddr);
+        let found = self.core.fleet().iter().find(|c| c.tid.fields().traddr == traddr);
         found.unwrap_or_else(|| panic!("{traddr} is not in {:?}", self.targets()))
     }
 
@@ -372,7 +323,7 @@ impl<C: Core> World<C> {
     /// A client's question.
     pub(super) fn ask(&mut self, request: &Request) -> Reply {
         let mut out = Vec::new();
-        let reply = self.core.reply(self.now, request, &mut out);
+        let reply = self.core.answer(self.now, request, &Attributes, &mut out);
         self.carry_out(out);
         reply
     }

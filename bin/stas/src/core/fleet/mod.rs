@@ -164,6 +164,12 @@ impl<R: Role> Fleet<R> {
         self.controllers.values()
     }
 
+    /// The identities of the controllers.
+    #[must_use]
+    pub fn tids(&self) -> Vec<Tid> {
+        self.controllers.keys().cloned().collect()
+    }
+
     /// The controllers, for changes of their roles.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Controller<R>> {
         self.controllers.values_mut()

@@ -99,6 +99,7 @@ mod tests {
 
     use super::super::super::connector::Connector;
     use super::super::super::iface::Interface;
+    use super::super::super::machine::Machine;
     use super::super::super::port::Input;
     use super::super::super::testing::{ECONNREFUSED, NQN, SECOND, SOAK, World, io, wants_io};
     use super::*;

@@ -8,9 +8,9 @@ use std::io;
 use plinth::event::Loop;
 
 use super::Daemon;
-use super::core::Core;
 use crate::core::fabrics;
 use crate::core::iface::{Interface, Interfaces};
+use crate::core::machine::Machine;
 use crate::core::port::{
     Action, AdminError, ConnectError, Input, Notice, OpId, Record, Scan, StafdEvent,
 };
@@ -30,7 +30,7 @@ pub enum Call {
     Admin,
 }
 
-impl<C: Core> Daemon<C> {
+impl<C: Machine> Daemon<C> {
     /// Carries out `actions`, in order.
     ///
     /// # Errors
