@@ -32,9 +32,7 @@ fn storm() -> Outcome<Duration> {
 }
 
 fn event_storm(_: &Guest) -> Outcome {
-    world::target(3)?;
-    stas::configure(Role::Finder, &world::finder(&[PORT]))?;
-    stas::configure(Role::Connector, &world::connector("", &[]))?;
+    world::follow(3)?;
     let mut world = World::start(false)?;
     controllers::await_storage(&NQNS, LIMIT)?;
     let victims = controllers::all();

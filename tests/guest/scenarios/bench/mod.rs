@@ -14,20 +14,23 @@ mod start;
 
 use super::{Kernel, Needs, Scenario};
 
+/// What the comparison with others takes.
+const PEERS: Needs = Needs {
+    stas: true,
+    bus: true,
+    udev: true,
+    nvme_cli: true,
+    reference: true,
+    memory_mib: 1536,
+    ..Needs::BARE
+};
+
 /// Every measurement; apart from the scenarios, since each takes minutes of undisturbed time.
 pub const ALL: &[Scenario] = &[
     Scenario {
         name: "bench-peers",
         about: "64 subsystems: ours beside nvme-cli and the reference, in turns",
-        needs: Needs {
-            stas: true,
-            bus: true,
-            udev: true,
-            nvme_cli: true,
-            reference: true,
-            memory_mib: 1536,
-            ..Needs::BARE
-        },
+        needs: PEERS,
         kernels: &[Kernel::V6_1],
         seconds: 2400,
         run: peers::run_turns,
@@ -35,16 +38,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "bench-steady",
         about: "64 subsystems: the same with a clock that goes by the guest's instructions",
-        needs: Needs {
-            stas: true,
-            bus: true,
-            udev: true,
-            nvme_cli: true,
-            reference: true,
-            steady: true,
-            memory_mib: 1536,
-            ..Needs::BARE
-        },
+        needs: Needs { steady: true, ..PEERS },
         kernels: &[Kernel::V6_1],
         seconds: 2400,
         run: peers::run,
