@@ -355,6 +355,46 @@ fn flow_control_is_switched_off_where_the_entry_allows_it() {
     }
 }
 
+// R131
+#[test]
+fn a_secure_channel_that_cannot_be_had_is_reported_once_and_not_tried() {
+    let mut entry = record("10.0.0.5", NQN, 0);
+    (entry[3], entry[768]) = (1, 2);
+    let secure = page(&[entry]);
+    let mut world = World::connector("[Global]\nprobe-tcp=true\n");
+    world.stafd(&secure);
+    world.pass(600 * SECOND);
+    world.stafd_changes(&secure);
+    world.pass(600 * SECOND);
+    assert!(world.waiting.is_empty(), "{:?}", world.waiting);
+    assert_eq!(world.at("10.0.0.5").state, State::GaveUp);
+    assert_eq!(world.logged(Level::Error, "requires TLS"), 1);
+    // A key, or a controller that no longer demands one, brings an attempt.
+    let mut other = World::connector("");
+    other.stafd(&secure);
+    other.reload(&wants_io("10.0.0.5", ";tls=true"));
+    other.stafd_answers(Ok(&secure));
+    assert_eq!(other.at("10.0.0.5").attempts, 1);
+    world.reload("");
+    world.stafd_answers(Ok(&secure));
+    assert!(world.waiting.is_empty());
+    world.tell(Input::Stafd(StafdEvent::LogPagesChanged));
+    world.pass(SOAK);
+    world.stafd_answers(Ok(&one("10.0.0.5")));
+    assert_eq!(world.connects().len(), 1);
+}
+
+// R131, R108
+#[test]
+fn an_existing_secure_connection_is_adopted() {
+    let mut entry = record("10.0.0.5", NQN, 0);
+    (entry[3], entry[768]) = (1, 2);
+    let devices = vec![io("nvme3", "10.0.0.5", NQN)];
+    let mut world = World::connector_after("", None, devices);
+    world.stafd(&page(&[entry]));
+    assert!(world.is_bound("10.0.0.5"));
+}
+
 // R132
 #[test]
 fn entries_that_would_inject_options_are_not_connected() {

@@ -31,6 +31,9 @@ const TREQS: &[(u8, &str)] =
 pub const SUBTYPE_REFERRAL: u8 = 1;
 /// Subtype: an NVM subsystem to connect to.
 pub const SUBTYPE_NVME: u8 = 2;
+/// TREQ bits 1:0: whether a secure channel is demanded.
+const TREQ_SECURE: u8 = 0b11;
+const TREQ_SECURE_REQUIRED: u8 = 1;
 /// TREQ bit 2: the host may switch submission queue flow control off.
 const TREQ_DISABLE_SQFLOW: u8 = 1 << 2;
 
@@ -149,6 +152,12 @@ impl Entry {
     #[must_use]
     pub const fn may_disable_sqflow(&self) -> bool {
         self.treq & TREQ_DISABLE_SQFLOW != 0
+    }
+
+    /// Whether the controller can be reached over a TLS channel only.
+    #[must_use]
+    pub fn requires_tls(&self) -> bool {
+        self.treq & TREQ_SECURE == TREQ_SECURE_REQUIRED && self.tsas.contains("'sectype': 'tls")
     }
 
     /// The dictionary form, in the order of the specification's fields; all values are text.
@@ -331,6 +340,25 @@ pub(super) mod tests {
     fn the_flag_ncc_is_bit_two_of_eflags() {
         for (eflags, set) in [(4, true), (0, false), (3, false), (6, true)] {
             assert_eq!(Entry { eflags, ..Entry::default() }.ncc(), set, "{eflags}");
+        }
+    }
+
+    // R131
+    #[test]
+    fn a_secure_channel_is_required_by_treq_and_named_by_tsas() {
+        for (trtype, treq, sectype, required) in [
+            (3, 1, 1, true),
+            (3, 5, 2, true),
+            (3, 1, 0, false),
+            (3, 0, 2, false),
+            (3, 2, 2, false),
+            (3, 3, 2, false),
+            (1, 1, 2, false),
+        ] {
+            let mut bytes = raw(trtype, 2, "10.0.0.1", "4420", "nqn.a");
+            (bytes[3], bytes[768]) = (treq, sectype);
+            let entry = Entry::decode(&bytes).unwrap();
+            assert_eq!(entry.requires_tls(), required, "{trtype} {treq} {sectype}");
         }
     }
 

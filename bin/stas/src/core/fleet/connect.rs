@@ -42,10 +42,16 @@ impl<R: Role> Fleet<R> {
         let Some(controller) = self.controllers.get_mut(tid) else { return };
         if std::mem::take(&mut controller.said_to_exist) {
             self.fail(env, tid, "the kernel says that the connection exists, but shows none", None);
-        } else {
-            controller.state = State::Queued;
-            self.unseen = true;
+            return;
         }
+        let parameters = controller.overrides.over(&env.config.settings.parameters);
+        if let Some(reason) = controller.role.refuses(&parameters) {
+            controller.state = State::GaveUp;
+            env.log(Level::Error, tid, None, &format!("Not connected: {reason}"));
+            return;
+        }
+        controller.state = State::Queued;
+        self.unseen = true;
     }
 
     /// Probes portals, and starts as many connects as the kernel is given at a time. While it has

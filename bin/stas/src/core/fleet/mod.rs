@@ -55,6 +55,11 @@ pub trait Role {
     /// Whether no further attempt is to be made after `attempts` failed ones.
     fn gives_up(&self, attempts: u32, settings: &Settings) -> bool;
 
+    /// Why no connection can be made with these parameters, as far as is known beforehand.
+    fn refuses(&self, _parameters: &Parameters) -> Option<&'static str> {
+        None
+    }
+
     /// Whether the controller allows, and the log page asks for, switching flow control off.
     fn may_disable_sqflow(&self) -> bool {
         false
@@ -256,6 +261,9 @@ impl<R: Role> Fleet<R> {
     pub fn want(&mut self, env: &Env<'_>, tid: Tid, overrides: Parameters, role: R) {
         self.doomed.remove(&tid);
         if let Some(known) = self.controllers.get_mut(&tid) {
+            if known.overrides != overrides && known.state == State::GaveUp {
+                known.state = State::Scheduled;
+            }
             known.overrides = overrides;
             return;
         }
