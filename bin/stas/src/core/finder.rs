@@ -88,6 +88,9 @@ impl Parts for Finder {
             if let Some(controller) = self.fleet.get_mut(&tid) {
                 controller.role.unresponsive.stop();
                 controller.role.reported = false;
+                if controller.role.polled {
+                    self.fleet.hurry(&tid);
+                }
             }
             self.judge_patience(now, &tid, out);
             self.fetch(now, &tid, out);
@@ -260,7 +263,12 @@ impl Parts for Finder {
                 self.base.bound(now);
             }
             News::Live(tid) => self.fetch(now, &tid, out),
-            News::Lost(tid) | News::Failed(tid) => self.judge_patience(now, &tid, out),
+            News::Failed(tid) => {
+                let failed = self.fleet.iter_mut().filter(|c| c.tid == tid);
+                failed.for_each(|controller| controller.role.polled = false);
+                self.judge_patience(now, &tid, out);
+            }
+            News::Lost(tid) => self.judge_patience(now, &tid, out),
         }
     }
 
@@ -397,6 +405,20 @@ impl Finder {
         self.save(out);
         if again {
             self.fetch(now, tid, out);
+        } else {
+            self.rest_if_asked(now, tid, out);
+        }
+    }
+
+    /// Cuts the connection to a controller that wants none to last, until the next poll.
+    fn rest_if_asked(&mut self, now: Time, tid: &Tid, out: &mut Vec<Action>) {
+        let settings = &self.base.config.settings;
+        let Some(controller) = self.fleet.get_mut(tid) else { return };
+        controller.role.polled =
+            settings.poll_unless_persistent && controller.role.page.asks_for_polling();
+        if controller.role.polled {
+            let mut env = Env { now, config: &self.base.config, out };
+            self.fleet.rest(&mut env, tid, settings.poll_interval);
         }
     }
 
@@ -418,7 +440,7 @@ impl Finder {
         let patience = self.base.config.settings.zeroconf_persistence;
         let date = patience.map(|span| self.base.date(now + span));
         let Some(controller) = self.fleet.get_mut(tid) else { return };
-        let connected = controller.device().is_some();
+        let connected = controller.device().is_some() || controller.role.polled;
         let role = &mut controller.role;
         if role.origin != Some(Origin::Discovered) || announced || connected {
             role.unresponsive.stop();

@@ -97,7 +97,10 @@ impl<R: Role> Fleet<R> {
         controller.attempts = 0;
         controller.applied = None;
         controller.state = State::Waiting;
-        controller.retry.start_with(env.now, env.config.settings.timing.retry_fast);
+        match controller.rest.take() {
+            Some((_, span)) => controller.retry.start_spread(env.now, span),
+            None => controller.retry.start_with(env.now, env.config.settings.timing.retry_fast),
+        }
         self.news.push(News::Lost(tid.clone()));
     }
 

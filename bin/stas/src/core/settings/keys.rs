@@ -154,6 +154,19 @@ fn persistence(settings: &mut Settings, text: &str) -> Result<(), String> {
     Ok(())
 }
 
+fn persistent(settings: &mut Settings, text: &str) -> Result<(), String> {
+    let auto = text.eq_ignore_ascii_case("auto");
+    let keep = auto || values::boolean(text).map_err(|_| "expected true, false or auto")?;
+    (settings.persistent_connections, settings.poll_unless_persistent) = (keep, auto);
+    Ok(())
+}
+
+fn poll_interval(settings: &mut Settings, text: &str) -> Result<(), String> {
+    let minutes = values::number(text, 1_u32, 10_080)?;
+    settings.poll_interval = Duration::from_secs(60 * u64::from(minutes));
+    Ok(())
+}
+
 fn scope(settings: &mut Settings, text: &str) -> Result<(), String> {
     settings.disconnect_scope = match text {
         "only-stas-connections" => Scope::OnlyStas,
@@ -356,11 +369,15 @@ pub static KEYS: &[Key] = &[
         DC,
         FINDER,
         "persistent-connections",
-        [BOOLEAN, "true", "keep connections when stafd stops"],
-        Set::Setting(|settings, text| {
-            settings.persistent_connections = values::boolean(text)?;
-            Ok(())
-        }),
+        ["true|false|auto", "true", "keep connections when stafd stops; auto: poll who wants none"],
+        Set::Setting(persistent),
+    ),
+    key(
+        DC,
+        FINDER,
+        "epcsd-poll-interval-minutes",
+        ["1 to 10080", "60", "minutes between polls of a controller that wants no connection"],
+        Set::Setting(poll_interval),
     ),
     key(
         DC,

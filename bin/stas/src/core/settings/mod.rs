@@ -157,6 +157,10 @@ pub struct Settings {
     pub zeroconf: bool,
     /// Keep connections to discovery controllers when the finder stops.
     pub persistent_connections: bool,
+    /// Disconnect from discovery controllers that do not want lasting connections, and poll them.
+    pub poll_unless_persistent: bool,
+    /// Between such polls.
+    pub poll_interval: Duration,
     /// How long an unreachable discovery controller that is no longer announced is retried; `None`
     /// is for ever.
     pub zeroconf_persistence: Option<Duration>,
@@ -202,6 +206,8 @@ impl Settings {
             parameters,
             zeroconf: true,
             persistent_connections: true,
+            poll_unless_persistent: false,
+            poll_interval: timing::POLL_INTERVAL,
             zeroconf_persistence: Some(timing::ZEROCONF_PERSISTENCE),
             disconnect_scope: Scope::OnlyStas,
             disconnect_trtypes: vec!["tcp".to_owned()],

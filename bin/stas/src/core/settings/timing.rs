@@ -10,6 +10,9 @@ use crate::core::timespan;
 /// How long an mDNS-discovered controller is retried when the settings say nothing: three days.
 pub const ZEROCONF_PERSISTENCE: Duration = Duration::from_secs(72 * 3600);
 
+/// How often a discovery controller is polled that wants no lasting connection.
+pub const POLL_INTERVAL: Duration = Duration::from_secs(3600);
+
 /// Every delay and limit that is not a setting of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timing {
