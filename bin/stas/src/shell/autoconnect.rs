@@ -72,22 +72,22 @@ impl Drop for Mask {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::Place;
 
-    struct Tree(PathBuf);
+    struct Tree(Place);
 
     impl Tree {
-        fn new(name: &str, udevd: bool) -> Self {
-            let path = std::env::temp_dir().join(format!("stas-{name}-{}", std::process::id()));
-            drop(fs::remove_dir_all(&path));
-            fs::create_dir_all(path.join("run/udev")).unwrap();
+        fn new(udevd: bool) -> Self {
+            let place = Place::new();
+            place.directory("run/udev");
             if udevd {
-                fs::write(path.join("run/udev/control"), "").unwrap();
+                place.file("run/udev/control", "");
             }
-            Self(path)
+            Self(place)
         }
 
         fn root(&self) -> Root {
-            Root::at(&self.0)
+            self.0.root()
         }
 
         fn rules(&self) -> PathBuf {
@@ -95,15 +95,9 @@ mod tests {
         }
     }
 
-    impl Drop for Tree {
-        fn drop(&mut self) {
-            drop(fs::remove_dir_all(&self.0));
-        }
-    }
-
     #[test]
     fn the_mask_comes_and_goes_with_stafd() {
-        let tree = Tree::new("mask", true);
+        let tree = Tree::new(true);
         let mask = Mask::put(&tree.root()).unwrap().unwrap();
         let text = fs::read_to_string(tree.rules()).unwrap();
         assert!(text.contains("nvmediscovery"));
@@ -114,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_mask_left_by_a_crash_is_taken_over() {
-        let tree = Tree::new("mask-crash", true);
+        let tree = Tree::new(true);
         std::mem::forget(Mask::put(&tree.root()).unwrap().unwrap());
         drop(Mask::put(&tree.root()).unwrap().unwrap());
         assert!(!tree.rules().exists());
@@ -122,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_file_of_somebody_else_is_left_alone() {
-        let tree = Tree::new("mask-foreign", true);
+        let tree = Tree::new(true);
         fs::create_dir_all(tree.rules().parent().unwrap()).unwrap();
         fs::write(tree.rules(), "# mine\n").unwrap();
         assert!(Mask::put(&tree.root()).unwrap().is_none());
@@ -135,7 +129,7 @@ mod tests {
 
     #[test]
     fn without_a_udev_daemon_nothing_is_made() {
-        let tree = Tree::new("mask-none", false);
+        let tree = Tree::new(false);
         assert!(Mask::put(&tree.root()).unwrap().is_none());
         assert!(!tree.rules().exists());
     }

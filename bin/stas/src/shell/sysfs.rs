@@ -186,14 +186,15 @@ mod tests {
 
     use super::*;
     use crate::core::cid::State;
+    use crate::testing::Place;
 
-    struct Tree(PathBuf);
+    struct Tree(Place);
 
     impl Tree {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("stas-{name}-{}", std::process::id()));
-            fs::create_dir_all(path.join("sys/class/nvme")).unwrap();
-            Self(path)
+        fn new() -> Self {
+            let place = Place::new();
+            place.directory("sys/class/nvme");
+            Self(place)
         }
 
         /// A device as the kernel lays it out: the class directory holds a link.
@@ -209,19 +210,13 @@ mod tests {
         }
 
         fn sysfs(&self) -> Sysfs {
-            Sysfs::new(Root::at(&self.0))
-        }
-    }
-
-    impl Drop for Tree {
-        fn drop(&mut self) {
-            drop(fs::remove_dir_all(&self.0));
+            Sysfs::new(self.0.root())
         }
     }
 
     #[test]
     fn controllers_are_read_in_the_order_of_their_numbers() {
-        let tree = Tree::new("scan");
+        let tree = Tree::new();
         tree.add("nvme10", &[("transport", "pcie\n"), ("address", "0000:00:04.0\n")]);
         let dc = tree.add(
             "nvme2",
@@ -250,7 +245,7 @@ mod tests {
 
     #[test]
     fn the_address_of_a_dying_controller_is_left_unread() {
-        let tree = Tree::new("dying");
+        let tree = Tree::new();
         let address = ("address", "traddr=192.0.2.1,trsvcid=8009,src_addr=192.0.2.9\n");
         let uevent = ("uevent", "NVME_TRTYPE=tcp\nNVME_TRADDR=192.0.2.1\nNVME_TRSVCID=8009\n");
         for (name, state, source) in [
@@ -266,7 +261,7 @@ mod tests {
 
     #[test]
     fn namespaces_below_a_controller_are_counted() {
-        let tree = Tree::new("namespaces");
+        let tree = Tree::new();
         let device = tree.add("nvme0", &[("transport", "tcp\n"), ("state", "live\n")]);
         assert_eq!(tree.sysfs().device("nvme0").unwrap().namespaces, 0);
         fs::create_dir(device.join("nvme0c0n1")).unwrap();
@@ -275,8 +270,8 @@ mod tests {
 
     /// Controllers `nvme0` to `nvme3`, of which the last two are paths to one namespace, below a
     /// system with these mounts and swap areas.
-    fn running(name: &str, mountinfo: &str, swaps: &str) -> Vec<String> {
-        let tree = Tree::new(name);
+    fn running(mountinfo: &str, swaps: &str) -> Vec<String> {
+        let tree = Tree::new();
         for (controller, child) in [
             ("nvme0", "nvme0n1"),
             ("nvme1", "nvme1n1"),
@@ -286,12 +281,10 @@ mod tests {
             let device = tree.add(controller, &[("transport", "tcp\n"), ("state", "live\n")]);
             fs::create_dir(device.join(child)).unwrap();
         }
-        fs::create_dir_all(tree.0.join("proc/self")).unwrap();
-        fs::write(tree.0.join("proc/self/mountinfo"), mountinfo).unwrap();
-        fs::write(tree.0.join("proc/swaps"), format!("Filename Type Size Used Priority\n{swaps}"))
-            .unwrap();
+        tree.0.file("proc/self/mountinfo", mountinfo);
+        tree.0.file("proc/swaps", format!("Filename Type Size Used Priority\n{swaps}"));
         let block = tree.0.join("sys/class/block");
-        fs::create_dir_all(tree.0.join("sys/dev/block")).unwrap();
+        tree.0.directory("sys/dev/block");
         for (number, name, below) in [
             ("259:1", "nvme0n1p2", None),
             ("259:2", "nvme2n1", None),
@@ -325,7 +318,7 @@ mod tests {
             ("stack", mounted("253:0 / / rw - ext4 /dev/mapper/vg-dm-0"), &["nvme1"]),
             ("btrfs", mounted("0:31 /@ / rw - btrfs /dev/mapper/vg-dm-0"), &["nvme1"]),
         ] {
-            assert_eq!(running(&format!("root-{name}"), &mountinfo, ""), expected, "{name}");
+            assert_eq!(running(&mountinfo, ""), expected, "{name}");
         }
     }
 
@@ -334,14 +327,14 @@ mod tests {
     fn controllers_that_carry_swap_are_told() {
         let srv = "60 27 259:2 / /srv rw - xfs /dev/nvme2n1 rw\n";
         let swaps = "/dev/dm-1 partition 1024 0 -2\n";
-        assert_eq!(running("swap", srv, swaps), ["nvme1"]);
+        assert_eq!(running(srv, swaps), ["nvme1"]);
         let swaps = "/srv/swapfile file 1024 0 -2\n";
-        assert_eq!(running("swapfile", srv, swaps), ["nvme2", "nvme3"]);
+        assert_eq!(running(srv, swaps), ["nvme2", "nvme3"]);
     }
 
     #[test]
     fn nothing_is_read_of_what_is_no_controller() {
-        let tree = Tree::new("none");
+        let tree = Tree::new();
         tree.add("nvme0", &[]); // on its way out: the directory without attributes
         assert_eq!(tree.sysfs().device("nvme0"), None);
         assert_eq!(tree.sysfs().device("../nvme0"), None);
@@ -352,7 +345,7 @@ mod tests {
 
     #[test]
     fn attributes_are_shown_stripped_and_errors_as_nothing() {
-        let tree = Tree::new("shown");
+        let tree = Tree::new();
         tree.add("nvme0", &[("model", "Linux    \n"), ("serial", "(efault)\n")]);
         let sysfs = tree.sysfs();
         assert_eq!(sysfs.shown("nvme0", "model"), Some("Linux".to_owned()));
