@@ -260,7 +260,8 @@ impl World {
     fn carry_out(&mut self, daemon: Daemon, actions: Vec<Action>) {
         let mut scan = false;
         for action in actions {
-            if self.chaos && self.rng.chance(1, 2000) {
+            let books = matches!(action, Action::Claim { .. } | Action::Disclaim { .. });
+            if !books && self.chaos && self.rng.chance(1, 2000) {
                 self.kill(daemon);
                 return;
             }
@@ -283,7 +284,8 @@ impl World {
         });
         let asker = |op| Asker::Daemon(daemon, generation, op);
         match action {
-            Action::Scan | Action::Log(_) => {}
+            Action::Scan | Action::Log(_) | Action::Disclaim { .. } => {}
+            Action::Claim { device, .. } => self.kernel.claim(&device),
             Action::Probe { op, to, limit, .. } => self.probe(asker(op), to, limit),
             Action::Connect { op, options } => {
                 let request = Request::new(asker(op), &options);

@@ -13,6 +13,7 @@ use plinth::time::Time;
 
 use super::base::Base;
 use super::candidate;
+use super::cid::OWNER;
 use super::controller::Controller;
 use super::exclude;
 use super::fleet::{Env, Fleet, News};
@@ -57,6 +58,8 @@ pub struct Connector {
     stafd: Stafd,
     /// The controllers of the state file, until the first scan tells which of them still exist.
     restoring: Vec<Known>,
+    /// The first scan tells by the registry of owners what a former process connected.
+    importing: bool,
     /// The reconcile waits for the next scan.
     looking: bool,
     /// Audit after the next scan.
@@ -81,6 +84,7 @@ impl Parts for Connector {
             fleet: Fleet::new(seed, &config.settings),
             stafd: Stafd::default(),
             restoring: Vec::new(),
+            importing: restored.is_none() && config.settings.disconnect_scope == Scope::OnlyStas,
             looking: false,
             audit_due: false,
             add_soak: Timer::new(timing.add_soak),
@@ -168,6 +172,9 @@ impl Parts for Connector {
             let role = Ioc { origin, entry: None, reporters: known.reporters };
             let env = Env { now, config: &self.base.config, out };
             self.fleet.want(&env, tid, Parameters::default(), role);
+        }
+        if std::mem::take(&mut self.importing) {
+            self.import(now, out);
         }
         if std::mem::take(&mut self.audit_due) && self.audits() {
             self.audit(now, out);
@@ -349,6 +356,22 @@ impl Connector {
         }
     }
 
+    /// Takes in what a former process entered in the registry, as careful as can be.
+    fn import(&mut self, now: Time, out: &mut Vec<Action>) {
+        let scan = self.fleet.scan();
+        let ours = scan
+            .devices
+            .iter()
+            .filter(|device| device.owner == OWNER && device.is_io() && !device.state.is_gone());
+        let ours: Vec<Tid> =
+            ours.map(|d| self.base.tid(&matching::fields_of(d, &scan.interfaces))).collect();
+        let env = Env { now, config: &self.base.config, out };
+        for tid in ours {
+            let role = Ioc { origin: Origin::Discovered, entry: None, reporters: Vec::new() };
+            self.fleet.want(&env, tid, Parameters::default(), role);
+        }
+    }
+
     /// Takes foreign connections into the table; the next reconcile judges them like any other.
     fn audit(&mut self, now: Time, out: &mut Vec<Action>) {
         let settings = &self.base.config.settings;
@@ -361,7 +384,7 @@ impl Connector {
             if !audited || !device.is_io() || device.state.is_gone() {
                 continue;
             }
-            if device.holds_system && !settings.disconnect_boot {
+            if device.is_others() || (device.holds_system && !settings.disconnect_boot) {
                 continue;
             }
             if ours.contains(&device.id) || leaving.contains(&device.id) {

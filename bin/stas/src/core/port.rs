@@ -259,6 +259,19 @@ pub enum Action {
         /// Bears the answer, [`StafdEvent::Answer`].
         op: OpId,
     },
+    /// Enter the controller as ours in the host's registry of owners. Nothing answers.
+    Claim {
+        /// The controller.
+        device: DeviceId,
+        /// Make the registry where there is none.
+        make: bool,
+    },
+    /// Take the entry of a controller that is gone out of the registry, unless the host has a udev
+    /// daemon to do so. Nothing answers.
+    Disclaim {
+        /// The controller.
+        device: DeviceId,
+    },
     /// Tell whoever listens on the bus and on the control socket.
     Publish(Notice),
     /// Replace the state file (last known configuration) by this text.

@@ -61,6 +61,8 @@ pub(super) struct World<C> {
     pub(super) scans: usize,
     /// Operations that were asked for and have not ended.
     pub(super) waiting: Vec<Action>,
+    /// What was asked of the registry of owners.
+    pub(super) registry: Vec<Action>,
     pub(super) log: Vec<Record>,
     pub(super) saved: Vec<String>,
     pub(super) notices: Vec<Notice>,
@@ -148,6 +150,7 @@ impl<C: Parts> World<C> {
             kernel: Scan { devices, ..Scan::default() },
             scans: 0,
             waiting: Vec::new(),
+            registry: Vec::new(),
             log: Vec::new(),
             saved: Vec::new(),
             notices: Vec::new(),
@@ -175,6 +178,7 @@ impl<C: Parts> World<C> {
                 Action::Save(text) => self.saved.push(text),
                 Action::Publish(notice) => self.notices.push(notice),
                 Action::Exit => self.left = true,
+                Action::Claim { .. } | Action::Disclaim { .. } => self.registry.push(action),
                 operation => self.waiting.push(operation),
             }
         }
@@ -364,6 +368,7 @@ fn device(name: &str, traddr: &str, trsvcid: &str, nqn: &str, cntrltype: &str) -
         dctype: String::new(),
         namespaces: 0,
         holds_system: false,
+        owner: String::new(),
     }
 }
 

@@ -17,6 +17,7 @@ pub mod manager;
 pub mod options;
 pub mod peer;
 pub mod probe;
+pub mod registry;
 pub mod resolve;
 pub mod start;
 pub mod state;

@@ -14,6 +14,7 @@ use plinth::file::Root;
 use rustix::fs::{Dir, Mode, OFlags};
 
 use super::kernel::wire::is_device_name;
+use super::registry;
 use crate::core::cid::{Attributes, Device};
 use crate::core::port::DeviceId;
 use crate::core::system::{self, Source};
@@ -85,7 +86,8 @@ impl Sysfs {
         let mut reached = children.iter().filter_map(|child| system::reached_through(child));
         let holds_system =
             reached.any(|namespace| system.get_or_init(|| self.system()).contains(&namespace));
-        Some(Device { holds_system, ..Device::from_attributes(id, &attributes, &children) })
+        let owner = registry::owner(&self.root, name);
+        Some(Device { holds_system, owner, ..Device::from_attributes(id, &attributes, &children) })
     }
 
     /// The namespaces that carry the root file system or swap, by whatever is stacked upon them.

@@ -29,7 +29,7 @@ impl<R: Role> Fleet<R> {
         self.fresh = false;
         let ours = self.controllers.values().filter_map(|c| c.device());
         let leaving = self.leaving().filter_map(|(_, device)| device);
-        if ours.chain(leaving).any(|device| device.name == name) {
+        if ours.chain(leaving).chain(&self.claimed).any(|device| device.name == name) {
             self.suspect = true;
         }
     }
@@ -86,6 +86,7 @@ impl<R: Role> Fleet<R> {
             }
         }
         self.disposals_after_scan();
+        self.disclaim_gone(env);
         self.follow_arrivals();
     }
 
@@ -158,6 +159,7 @@ impl<R: Role> Fleet<R> {
 
     /// Makes `tid` the owner of `device`; whoever owned it before is served by it from now on.
     pub(super) fn bind(&mut self, env: &mut Env<'_>, tid: &Tid, device: DeviceId, live: bool) {
+        self.claim(env, &device);
         let owns = |c: &&Controller<R>| c.owned() == Some(&device) && c.tid != *tid;
         let before = self.controllers.values().find(owns).map(|c| c.tid.clone());
         if let Some(mut before) = before.and_then(|tid| self.controllers.remove(&tid)) {

@@ -74,7 +74,7 @@ impl<R: Role> Fleet<R> {
             State::Connected { device, .. } if let Some((op, _)) = controller.rest => {
                 self.start_disposal(Stage::Deleting { op, device, tries: 0 }, controller, keep);
             }
-            State::Connected { device, live } if !keep => {
+            State::Connected { device, live } if !keep && !self.is_others(&device) => {
                 if let Some(heir) = self.heir_of(&device) {
                     if let Some(inheriting) = self.controllers.get_mut(&heir) {
                         inheriting.role.inherit(&mut controller.role);
@@ -98,7 +98,8 @@ impl<R: Role> Fleet<R> {
         let op = self.new_op();
         let Some(controller) = self.controllers.get_mut(tid) else { return };
         let Some(device) = controller.owned().cloned() else { return };
-        if controller.rest.is_none() {
+        let others = self.scan.devices.iter().any(|seen| seen.id == device && seen.is_others());
+        if controller.rest.is_none() && !others {
             controller.rest = Some((op, span));
             env.log(Level::Info, tid, Some(&device.name), "Disconnect initiated");
             env.out.push(Action::Delete { op, device });
@@ -260,7 +261,7 @@ impl<R: Role> Fleet<R> {
                 let text = format!("Failed to disconnect: errno {errno}");
                 env.log(Level::Warn, &tid, Some(&device.name), &text);
             }
-            Ok(()) => {}
+            Ok(()) => self.disclaim(env, &device),
         }
         if let Some(again) = disposal.again {
             self.controllers.insert(tid, *again);

@@ -9,7 +9,8 @@
 //! - `adopt`: finds existing kernel controllers for candidates, and notices the loss of bound ones;
 //! - `connect`: hands the others to the kernel, in a fair order, and judges failures;
 //! - `dispose`: lets go of controllers, with or without disconnecting them;
-//! - `network`: retries what waits when a link or an address appears.
+//! - `network`: retries what waits when a link or an address appears;
+//! - `registry`: tells other tools what is ours, and heeds what is theirs.
 //!
 //! Invariants: a candidate is in the table or on its way out, never both (a candidate that is
 //! wanted again while its connection is being cut waits inside its disposal); a kernel controller
@@ -19,6 +20,7 @@ mod adopt;
 mod connect;
 mod dispose;
 mod network;
+mod registry;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -129,6 +131,8 @@ pub struct Fleet<R> {
     suspect: bool,
     /// A scan was asked for and has not come yet.
     asked: bool,
+    /// Kernel controllers that are entered in the registry of owners.
+    claimed: BTreeSet<DeviceId>,
     /// Interfaces that can do more than they could, until candidates are told.
     arrived: BTreeSet<String>,
     /// Debounces news of the network.
@@ -155,6 +159,7 @@ impl<R: Role> Fleet<R> {
             fresh: false,
             suspect: false,
             asked: false,
+            claimed: BTreeSet::new(),
             arrived: BTreeSet::new(),
             network: Timer::new(settings.timing.network_soak),
             audit: Timer::new(settings.timing.disposal_audit),

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::{Families, Parameters, Role, Scope, Settings, values};
+use super::{Families, Parameters, Registry, Role, Scope, Settings, values};
 use crate::core::timespan;
 
 /// Sets a parameter from its text, or says what was expected. When it fails, the parameter has its
@@ -150,6 +150,16 @@ fn persistence(settings: &mut Settings, text: &str) -> Result<(), String> {
         None
     } else {
         Some(Duration::try_from_secs_f64(span).unwrap_or(Duration::MAX))
+    };
+    Ok(())
+}
+
+fn registry(settings: &mut Settings, text: &str) -> Result<(), String> {
+    settings.registry = match text {
+        "auto" => Registry::Auto,
+        "yes" => Registry::Yes,
+        "no" => Registry::No,
+        _ => return Err("expected auto, yes or no".to_owned()),
     };
     Ok(())
 }
@@ -323,6 +333,13 @@ pub static KEYS: &[Key] = &[
             settings.probe_tcp = values::boolean(text)?;
             Ok(())
         }),
+    ),
+    key(
+        GLOBAL,
+        BOTH,
+        "registry",
+        ["auto|yes|no", "auto", "enter connections in the host's registry of owners"],
+        Set::Setting(registry),
     ),
     key(
         GLOBAL,

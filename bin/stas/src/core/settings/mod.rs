@@ -65,6 +65,17 @@ pub enum Scope {
     NoDisconnect,
 }
 
+/// Whether connections are entered in the host's registry of owners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registry {
+    /// Where there is one.
+    Auto,
+    /// Make one where there is none.
+    Yes,
+    /// Never.
+    No,
+}
+
 /// What a connection is made with; `None` leaves the choice to the kernel (or to the base).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parameters {
@@ -178,6 +189,8 @@ pub struct Settings {
     pub skip_foreign_transport: bool,
     /// Try a TCP connection before the kernel is asked for one.
     pub probe_tcp: bool,
+    /// Enter connections in the host's registry of owners.
+    pub registry: Registry,
     /// Audit although stafd never answered.
     pub audit_without_stafd: bool,
     /// Delays and limits.
@@ -216,6 +229,7 @@ impl Settings {
             disconnect_boot: false,
             skip_foreign_transport: false,
             probe_tcp: true,
+            registry: Registry::Auto,
             audit_without_stafd: false,
             timing: Timing::default(),
             controllers: Vec::new(),

@@ -12,11 +12,12 @@ use crate::core::fabrics;
 use crate::core::iface::{Interface, Interfaces};
 use crate::core::machine::Machine;
 use crate::core::port::{
-    Action, AdminError, ConnectError, Input, Notice, OpId, Record, Scan, StafdEvent,
+    Action, AdminError, ConnectError, DeviceId, Input, Notice, OpId, Record, Scan, StafdEvent,
 };
 use crate::shell::kernel::wire::{Job, Outcome};
 use crate::shell::key::Key;
 use crate::shell::probe::Probe;
+use crate::shell::registry;
 use crate::shell::sysfs::Sysfs;
 
 /// The kind of a blocking call under way.
@@ -64,6 +65,8 @@ impl<C: Machine> Daemon<C> {
                         self.inputs.push_back(Input::Stafd(answer));
                     }
                 },
+                Action::Claim { device, make } => self.claim(&device, make),
+                Action::Disclaim { device } => self.disclaim(&device),
                 Action::Publish(notice) => {
                     if let Notice::Tron(on) = notice {
                         crate::shell::start::trace(on);
@@ -79,6 +82,21 @@ impl<C: Machine> Daemon<C> {
             }
         }
         Ok(())
+    }
+
+    /// Enters a controller in the registry, unless its name has passed to another.
+    fn claim(&self, device: &DeviceId, make: bool) {
+        if self.sysfs.id(&device.name).as_ref() == Some(device) {
+            let result = registry::claim(&self.source.root, &device.name, make);
+            complain(device, result);
+        }
+    }
+
+    /// Takes the entry of a controller out, unless its name has passed to another.
+    fn disclaim(&self, device: &DeviceId) {
+        if self.sysfs.id(&device.name).is_none() {
+            complain(device, registry::disclaim(&self.source.root, &device.name));
+        }
     }
 
     fn call(&mut self, op: OpId, call: Call, job: Job) {
@@ -152,6 +170,12 @@ fn finished(op: OpId, call: Call, outcome: Outcome, sysfs: &Sysfs) -> Input {
             };
             Input::AdminDone { op, result }
         }
+    }
+}
+
+fn complain(device: &DeviceId, result: io::Result<()>) {
+    if let Err(error) = result {
+        log::warn!("Cannot change the entry of {} in the registry: {error}", device.name);
     }
 }
 
