@@ -1,33 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Discovery controllers that want no lasting connection, seen through the finder's core.
 
-use std::time::Duration;
-
 use log::Level;
 
 use super::super::finder::{AEN_DISCOVERY_CHANGED, Finder};
 use super::super::port::{DeviceEvent, Input};
 use super::super::settings::{Role, Settings};
 use super::super::testing::{
-    ECONNREFUSED, NQN, SECOND, SOAK, World, dc, dc_fields, record, referral, wants_dc,
+    ECONNREFUSED, EIO, HOUR, NQN, SECOND, SOAK, World, connected, dc, dc_fields, entries, record,
+    referral, wants_dc,
 };
-
-const EIO: i32 = 5;
-const HOUR: Duration = Duration::from_secs(3600);
-
-/// A finder connected to 10.0.0.1 through `nvme0`, which serves these records.
-fn connected(text: &str, records: &[Vec<u8>]) -> World<Finder> {
-    let mut world = World::finder(&(text.to_owned() + &wants_dc("10.0.0.1")));
-    world.pass(SOAK);
-    world.connected(dc("nvme0", "10.0.0.1"));
-    world.serve("nvme0", 1, records);
-    assert!(world.is_bound("10.0.0.1"));
-    world
-}
-
-fn entries(world: &World<Finder>) -> usize {
-    world.at("10.0.0.1").role.page.entries.len()
-}
 
 fn log_changed(world: &mut World<Finder>, name: &str) {
     let (name, aen) = (name.to_owned(), AEN_DISCOVERY_CHANGED);

@@ -35,6 +35,8 @@ pub(super) const HOST: &str =
 pub(super) const NQN: &str = "nqn.2024-01.test:a";
 pub(super) const SOAK: Duration = Duration::from_millis(1500);
 pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const EIO: i32 = 5;
 pub(super) const ECONNREFUSED: i32 = 111;
 /// A fetch, or a quiet minute, takes fewer turns than this.
 const TURNS_MAX: usize = 100_000;
@@ -339,6 +341,21 @@ impl<C: Parts> World<C> {
             other => panic!("{request:?} brought {other:?}"),
         }
     }
+}
+
+/// A finder connected to 10.0.0.1 through `nvme0`, which serves these records.
+pub(super) fn connected(text: &str, records: &[Vec<u8>]) -> World<Finder> {
+    let mut world = World::finder(&(text.to_owned() + &wants_dc("10.0.0.1")));
+    world.pass(SOAK);
+    world.connected(dc("nvme0", "10.0.0.1"));
+    world.serve("nvme0", 1, records);
+    assert!(world.is_bound("10.0.0.1"));
+    world
+}
+
+/// How many entries of the page of 10.0.0.1 are known.
+pub(super) fn entries(world: &World<Finder>) -> usize {
+    world.at("10.0.0.1").role.page.entries.len()
 }
 
 fn log_bytes(command: AdminCommand, genctr: u64, records: &[Vec<u8>]) -> Vec<u8> {

@@ -186,7 +186,6 @@ pub fn support(root: &Root) -> (Support, Option<String>) {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::testing::Place;
 
