@@ -6,6 +6,7 @@
 pub mod ask;
 pub mod autoconnect;
 pub mod bus;
+pub mod children;
 pub mod config;
 pub mod control;
 pub mod daemon;
