@@ -338,8 +338,9 @@ fn connect_all(configuration: Configuration, devices: Vec<Device>) -> Result<(),
                 Action::Scan => core.step(now, Input::Scanned(Box::default()), &mut out),
                 Action::Connect { op, .. } => {
                     let Some(device) = left.next() else { continue };
-                    let (id, name) = (device.id.clone(), device.id.name.clone());
-                    core.step(now, Input::Device(DeviceEvent::Added(id)), &mut out);
+                    let name = device.id.name.clone();
+                    let added = DeviceEvent::Added { name: name.clone() };
+                    core.step(now, Input::Device(added), &mut out);
                     let result = Ok(Box::new(device));
                     core.step(now, Input::ConnectDone { op, result }, &mut out);
                     core.step(now, Input::Device(DeviceEvent::Connected { name }), &mut out);

@@ -389,7 +389,7 @@ impl World {
         };
         self.kernel.busy = true;
         let id = self.kernel.create(request.clone());
-        self.uevent(&id.name, &DeviceEvent::Added(id.clone()));
+        self.uevent(&id.name, &DeviceEvent::Added { name: id.name.clone() });
         self.schedule.after(span, Happening::ConnectEnds(request, id, result));
     }
 

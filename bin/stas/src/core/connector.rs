@@ -147,7 +147,7 @@ impl Parts for Connector {
 
     fn device(&mut self, now: Time, event: DeviceEvent, _out: &mut Vec<Action>) {
         match event {
-            DeviceEvent::Added(_) => {
+            DeviceEvent::Added { .. } => {
                 self.fleet.stale();
                 self.note_addition(now);
             }

@@ -111,7 +111,7 @@ impl Parts for Finder {
 
     fn device(&mut self, now: Time, event: DeviceEvent, out: &mut Vec<Action>) {
         match event {
-            DeviceEvent::Added(_) => self.fleet.stale(),
+            DeviceEvent::Added { .. } => self.fleet.stale(),
             DeviceEvent::Removed { name } => self.fleet.device_removed(&name),
             DeviceEvent::Connected { name } => {
                 let Some(owner) = self.fleet.owner_of(&name).map(|c| c.tid.clone()) else {

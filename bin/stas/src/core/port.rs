@@ -60,7 +60,10 @@ pub struct Scan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeviceEvent {
     /// The controller was created; its attributes may still be incomplete.
-    Added(DeviceId),
+    Added {
+        /// The kernel's name, such as `nvme3`.
+        name: String,
+    },
     /// The controller is gone. `instance` is unknown here: the directory no longer exists.
     Removed {
         /// The kernel's name, such as `nvme3`.

@@ -53,17 +53,26 @@ impl Sysfs {
             .collect();
         names.sort_unstable();
         let system = OnceCell::new();
-        names.iter().filter_map(|(_, name)| self.read(name, &system)).collect()
+        let carries = |block: &str| system.get_or_init(|| self.system()).contains(block);
+        names.iter().filter_map(|(_, name)| self.read(name, &carries)).collect()
     }
 
     /// The controller of this name, when there is one now.
     #[must_use]
     pub fn device(&self, name: &str) -> Option<Device> {
-        self.read(name, &OnceCell::new())
+        let system = OnceCell::new();
+        self.read(name, &|block| system.get_or_init(|| self.system()).contains(block))
     }
 
-    /// Reads one controller; what the system runs on is found out when a namespace asks for it.
-    fn read(&self, name: &str, system: &OnceCell<BTreeSet<String>>) -> Option<Device> {
+    /// The controller of this name, when it was made a moment ago: the system cannot run on it yet,
+    /// so that what it does run on is not looked at.
+    #[must_use]
+    pub fn new_device(&self, name: &str) -> Option<Device> {
+        self.read(name, &|_| false)
+    }
+
+    /// Reads one controller; `carries` tells whether the system runs on a namespace.
+    fn read(&self, name: &str, carries: &dyn Fn(&str) -> bool) -> Option<Device> {
         let (directory, id) = self.open(name)?;
         let text = |attribute| read(&directory, attribute);
         let (state, uevent) = (text("state"), text("uevent"));
@@ -84,8 +93,7 @@ impl Sysfs {
         };
         let children = children(&directory);
         let mut reached = children.iter().filter_map(|child| system::reached_through(child));
-        let holds_system =
-            reached.any(|namespace| system.get_or_init(|| self.system()).contains(&namespace));
+        let holds_system = reached.any(|namespace| carries(&namespace));
         let owner = registry::owner(&self.root, name);
         Some(Device { holds_system, owner, ..Device::from_attributes(id, &attributes, &children) })
     }
@@ -340,7 +348,7 @@ mod tests {
         tree.add("nvme0", &[]); // on its way out: the directory without attributes
         assert_eq!(tree.sysfs().device("nvme0"), None);
         assert_eq!(tree.sysfs().device("../nvme0"), None);
-        assert_eq!(tree.sysfs().id("nvme7"), None);
+        assert_eq!(tree.sysfs().device("nvme7"), None);
         let nowhere = Sysfs::new(Root::at(tree.0.join("nowhere")));
         assert_eq!(nowhere.scan(), []);
     }

@@ -188,7 +188,7 @@ fn connected(reply: &[u8], sysfs: &Sysfs) -> Result<Box<crate::core::cid::Device
     let text = String::from_utf8_lossy(reply);
     let number = fabrics::parse_reply(&text).map_err(|_| ConnectError::Reply(text.into()))?;
     let name = format!("nvme{number}");
-    match sysfs.device(&name) {
+    match sysfs.new_device(&name) {
         Some(device) => Ok(Box::new(device)),
         None => Err(ConnectError::Vanished(name)),
     }

@@ -247,7 +247,7 @@ impl<C: Machine> Handler for Daemon<C> {
             Key::Signals => self.signal(lp),
             Key::Uevents => {
                 let mut inputs = Vec::new();
-                let progress = self.devices.ready(lp, &self.sysfs, &mut inputs)?;
+                let progress = self.devices.ready(lp, &mut inputs)?;
                 for input in inputs {
                     if let Input::Device(event) = &input {
                         self.notice_foreign(lp, event)?;
