@@ -17,6 +17,7 @@ use super::hosts::{Answer, Hosts};
 use super::ip;
 use super::lkc::State as Saved;
 use super::port::{Action, Configuration, Notice, OpId, Record};
+use super::quiet::Quiet;
 use super::settings::{Configured, Parameters, Role};
 use super::tid::{self, Fields, Tid, TidDefaults};
 use super::timer::Timer;
@@ -45,6 +46,7 @@ pub(super) struct Base {
     tron_by_bus: bool,
     saved: String,
     complained: BTreeSet<String>,
+    pub(super) quiet: Quiet,
     started: (Time, Wall),
 }
 
@@ -67,6 +69,7 @@ impl Base {
             tron_by_bus: false,
             saved: String::new(),
             complained: BTreeSet::new(),
+            quiet: Quiet::default(),
             started: (now, wall),
             config,
         }

@@ -286,6 +286,7 @@ fn without_a_way_to_the_central_controller_two_attempts_are_all() {
     world.pass(600 * SECOND);
     assert!(world.connects().is_empty());
     assert_eq!((world.at("10.0.0.5").attempts, &world.at("10.0.0.5").state), (2, &State::GaveUp));
+    assert_eq!(world.logged(Level::Info, "No further attempts"), 1);
 }
 
 // R130

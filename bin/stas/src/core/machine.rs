@@ -149,6 +149,7 @@ impl<P: Parts> Machine for P {
     }
 
     fn step(&mut self, now: Time, input: Input, out: &mut Vec<Action>) {
+        let before = out.len();
         let (base, fleet) = self.parts();
         if base.left {
             return;
@@ -163,6 +164,7 @@ impl<P: Parts> Machine for P {
         } else {
             turn(self, now, out);
         }
+        self.parts().0.quiet.judge(now, out.get_mut(before..).unwrap_or_default());
     }
 
     fn next_wake(&self) -> Option<Time> {

@@ -39,6 +39,7 @@ pub mod names;
 pub mod port;
 pub mod portal;
 pub mod python;
+mod quiet;
 pub mod report;
 pub mod secret;
 pub mod settings;

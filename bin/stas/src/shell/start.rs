@@ -207,7 +207,7 @@ fn serve<C: Machine>(name: &'static str, args: &Args) -> Result<u8, String> {
         assemble::<C>(name, args, state, source, configuration, restored.as_deref())
             .map_err(|error| format!("cannot start: {error}"))?;
     let mask = match C::role() {
-        Role::Finder => Mask::put(&daemon.source.root)
+        Role::Finder => Mask::put(&daemon.source.root, daemon.masks)
             .inspect_err(|error| log::warn!("Cannot keep nvme-cli from connecting: {error}"))
             .unwrap_or_default(),
         Role::Connector => None,
@@ -240,6 +240,7 @@ fn assemble<C: Machine>(
     let seed = seed_from_os();
     let (now, mut first) = (lp.now(), Vec::new());
     let tron = args.tron || configuration.settings.tron;
+    let masks = configuration.settings.udev_override;
     let start = Start { configuration, restored, seed, now, wall: Wall::now() };
     let core = C::start(start, &mut first);
     let mut front = Front::new(&mut lp, C::role(), Address::System)?;
@@ -273,6 +274,7 @@ fn assemble<C: Machine>(
         front,
         server,
         peer,
+        masks,
         foreign: Foreign::default(),
         units: Units::default(),
         manager: Manager::from_env(|name| env::var_os(name)),

@@ -235,6 +235,8 @@ impl<R: Role> Fleet<R> {
         self.news.push(News::Failed(tid.clone()));
         if controller.role.gives_up(controller.attempts, &env.config.settings) {
             controller.state = State::GaveUp;
+            let text = "No further attempts, until its log page entry or the configuration changes";
+            env.log(Level::Info, tid, None, text);
             return;
         }
         controller.state = State::Waiting;

@@ -164,6 +164,15 @@ fn registry(settings: &mut Settings, text: &str) -> Result<(), String> {
     Ok(())
 }
 
+fn udev_override(settings: &mut Settings, text: &str) -> Result<(), String> {
+    settings.udev_override = match text {
+        "auto" => true,
+        "never" => false,
+        _ => return Err("expected auto or never".to_owned()),
+    };
+    Ok(())
+}
+
 fn persistent(settings: &mut Settings, text: &str) -> Result<(), String> {
     let auto = text.eq_ignore_ascii_case("auto");
     let keep = auto || values::boolean(text).map_err(|_| "expected true, false or auto")?;
@@ -344,6 +353,13 @@ pub static KEYS: &[Key] = &[
     key(
         GLOBAL,
         FINDER,
+        "udev-override",
+        ["auto|never", "auto", "keep nvme-cli's udev rules from connecting while stafd runs"],
+        Set::Setting(udev_override),
+    ),
+    key(
+        GLOBAL,
+        FINDER,
         "pleo",
         [SWITCH, "enabled", "ask for the log page entries of the port in use only"],
         Set::Setting(|settings, text| {
@@ -483,3 +499,27 @@ pub static KEYS: &[Key] = &[
         Set::Exclude,
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // R214, R216
+    #[test]
+    fn words_are_understood_as_they_are_written() {
+        let parse = |text: &str| Settings::parse(Role::Finder, &[("test.conf", text)]);
+        for (value, expected) in
+            [("auto", Registry::Auto), ("yes", Registry::Yes), ("no", Registry::No)]
+        {
+            let (settings, said) = parse(&format!("[Global]\nregistry={value}\n"));
+            assert_eq!((settings.registry, said.len()), (expected, 0));
+        }
+        for (value, expected) in [("auto", true), ("never", false)] {
+            let (settings, said) = parse(&format!("[Global]\nudev-override={value}\n"));
+            assert_eq!((settings.udev_override, said.len()), (expected, 0));
+        }
+        let (settings, said) = parse("[Global]\nregistry=true\nudev-override=no\n");
+        assert_eq!((settings.registry, settings.udev_override), (Registry::Auto, true));
+        assert_eq!(said.len(), 2);
+    }
+}

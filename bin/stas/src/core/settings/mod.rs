@@ -189,6 +189,8 @@ pub struct Settings {
     pub skip_foreign_transport: bool,
     /// Try a TCP connection before the kernel is asked for one.
     pub probe_tcp: bool,
+    /// Keep nvme-cli's udev rules from connecting while the finder runs.
+    pub udev_override: bool,
     /// Enter connections in the host's registry of owners.
     pub registry: Registry,
     /// Audit although stafd never answered.
@@ -229,6 +231,7 @@ impl Settings {
             disconnect_boot: false,
             skip_foreign_transport: false,
             probe_tcp: true,
+            udev_override: true,
             registry: Registry::Auto,
             audit_without_stafd: false,
             timing: Timing::default(),

@@ -81,6 +81,8 @@ pub struct Daemon<C> {
     pub server: Option<Server>,
     /// The way to stafd (stacd only).
     pub peer: Option<Peer>,
+    /// nvme-cli's rules are kept from connecting (stafd only).
+    pub masks: bool,
     /// What was told of discovery controllers of others (stafd only).
     pub foreign: Foreign,
     /// Units of systemd.
@@ -146,7 +148,7 @@ impl<C: Machine> Daemon<C> {
     /// Passes on the news of a discovery controller that stafd does not manage.
     fn notice_foreign(&mut self, lp: &mut Loop<Key>, event: &DeviceEvent) -> io::Result<()> {
         let Some(name) = foreign::calls(event) else { return Ok(()) };
-        if C::role() != Role::Finder || self.stopping {
+        if C::role() != Role::Finder || !self.masks || self.stopping {
             return Ok(());
         }
         let request = Request::ListControllers { detailed: false };
