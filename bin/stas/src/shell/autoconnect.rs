@@ -36,8 +36,8 @@ pub struct Mask {
 
 impl Mask {
     /// Puts the mask into its place; nothing without a udev daemon, or when somebody else was there
-    /// first. One that a crash left behind is ours again. Where no mask is wanted, such a one is taken
-    /// away.
+    /// first. One that a crash left behind is ours again. Where no mask is wanted, such a one is
+    /// taken away.
     ///
     /// # Errors
     /// The file cannot be read or written.
