@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Measurements in a guest, for `make bench`: they report values and judge none of them.
 //!
-//! Most run on a steady clock, which goes by the guest's instructions: what else the host does then
-//! changes nothing, and repetitions differ by a percent. Where soak times count as well, they are
-//! to be seen beside the speed of an emulated processor on the host's clock, as they were promised.
+//! All but one run on a steady clock, which goes by the guest's instructions: what else the host
+//! does then changes nothing, and repetitions differ by less than a percent. The exception shows
+//! what the same turns take on the host's clock.
 //!
 //! A value that is reported several times is one measurement repeated; whoever reads the report
 //! takes the median.
