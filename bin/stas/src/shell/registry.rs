@@ -106,32 +106,28 @@ fn remove(registry: &Path, name: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
     use std::time::Duration;
 
     use super::*;
+    use crate::testing::Place;
 
-    struct Tree(PathBuf);
+    struct Tree(Place);
 
     impl Tree {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("stas-{name}-{}", std::process::id()));
-            drop(fs::remove_dir_all(&path));
-            let tree = Self(path);
-            tree.write("/sys/kernel/uevent_seqnum", "4711\n");
-            fs::create_dir_all(tree.root().join("/run")).unwrap();
-            tree.write("/dev/nvme3", "");
-            tree
+        fn new() -> Self {
+            let place = Place::new();
+            place.file("sys/kernel/uevent_seqnum", "4711\n");
+            place.file("dev/nvme3", "");
+            place.directory("run");
+            Self(place)
         }
 
         fn root(&self) -> Root {
-            Root::at(&self.0)
+            self.0.root()
         }
 
         fn write(&self, path: &str, text: &str) {
-            let path = self.root().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
+            self.0.file(path.trim_start_matches('/'), text);
         }
 
         fn text(&self, path: &str) -> Option<String> {
@@ -143,16 +139,10 @@ mod tests {
         }
     }
 
-    impl Drop for Tree {
-        fn drop(&mut self) {
-            drop(fs::remove_dir_all(&self.0));
-        }
-    }
-
     // R216
     #[test]
     fn an_entry_names_owner_and_number_for_all_to_read() {
-        let tree = Tree::new("registry-claim");
+        let tree = Tree::new();
         claim(&tree.root(), "nvme3", true).unwrap();
         assert_eq!(tree.text("nvme3/owner").as_deref(), Some("stas\n"));
         assert_eq!(tree.text("nvme3/seqnum").as_deref(), Some("4711\n"));
@@ -170,7 +160,7 @@ mod tests {
     // R216
     #[test]
     fn a_registry_is_made_only_where_that_is_wanted() {
-        let tree = Tree::new("registry-auto");
+        let tree = Tree::new();
         claim(&tree.root(), "nvme3", false).unwrap();
         assert!(!tree.root().exists(NVME));
         fs::create_dir_all(tree.root().join(NVME)).unwrap();
@@ -181,7 +171,7 @@ mod tests {
     // R216
     #[test]
     fn an_entry_older_than_its_device_says_nothing() {
-        let tree = Tree::new("registry-stale");
+        let tree = Tree::new();
         assert_eq!(owner(&tree.root(), "nvme3"), "");
         tree.write("/run/nvme/registry/nvme3/owner", "nbft\n");
         assert_eq!(owner(&tree.root(), "nvme3"), "nbft");
@@ -199,7 +189,7 @@ mod tests {
     // R216
     #[test]
     fn an_entry_is_taken_out_where_no_udev_daemon_does_so() {
-        let tree = Tree::new("registry-disclaim");
+        let tree = Tree::new();
         claim(&tree.root(), "nvme3", true).unwrap();
         tree.write("/run/nvme/registry/nvme4/owner", "nbft\n");
         for name in ["nvme3", "nvme4", "nvme5"] {
@@ -214,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_registry_that_cannot_be_written_is_an_error() {
-        let tree = Tree::new("registry-broken");
+        let tree = Tree::new();
         tree.write("/run/nvme", "a file");
         assert!(claim(&tree.root(), "nvme3", false).is_err());
     }
