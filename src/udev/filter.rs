@@ -4,8 +4,8 @@
 //! Pure: writes the program, by which the kernel decides from the head of a message
 //! (`ACTION@DEVPATH`) alone. Disks, network devices of containers and most of what comes and goes
 //! by the dozen lives below `/devices/virtual`; a subscriber who wants one directory of it, besides
-//! all real hardware, is then not woken for the rest. What does not look like such a message passes:
-//! judging it is left to the receiver.
+//! all real hardware, is then not woken for the rest. What does not look like such a message
+//! passes: judging it is left to the receiver.
 
 use crate::sys::filter::Instruction;
 
@@ -85,10 +85,8 @@ impl Draft {
 }
 
 /// A program that drops the kernel's messages of all virtual devices but those below
-/// `/devices/virtual/DIRECTORY/`.
-///
-/// # Panics
-/// When `directory` is longer than some hundred bytes: it is a constant of the caller.
+/// `/devices/virtual/DIRECTORY/`. With a directory of several hundred bytes the jumps get too long,
+/// and the kernel refuses the program.
 pub(super) fn virtual_devices_except(directory: &str) -> Vec<Instruction> {
     let wanted = format!("{directory}/");
     let mut draft = Draft::default();
@@ -110,11 +108,11 @@ pub(super) fn virtual_devices_except(directory: &str) -> Vec<Instruction> {
 
 /// What a jump at `from` to `to` leaves out.
 fn distance(from: usize, to: usize) -> u8 {
-    u8::try_from(to - from - 1).expect("the program is short")
+    u8::try_from(to - from - 1).unwrap_or(u8::MAX)
 }
 
 fn number(length: usize) -> u32 {
-    u32::try_from(length).expect("the texts are short")
+    u32::try_from(length).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -189,6 +187,14 @@ mod tests {
         let messages = [udevd, offline, short[..20].to_vec(), odd];
         assert_eq!(passed(&messages), messages);
         assert_eq!(passed(&[rare]), Vec::<Vec<u8>>::new(), "as long as a change");
+    }
+
+    #[test]
+    fn a_program_with_jumps_too_long_is_refused() {
+        let (socket, _) = UnixDatagram::pair().expect("a pair");
+        let program = virtual_devices_except(&"x".repeat(600));
+        let error = attach(socket.as_fd(), &program).expect_err("refused");
+        assert_eq!(error.raw_os_error(), Some(22));
     }
 
     #[test]
