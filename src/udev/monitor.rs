@@ -61,9 +61,11 @@ impl Monitor {
     /// overrun still is. Udev daemons are heard as before.
     ///
     /// # Errors
-    /// What setsockopt(2) says; everything is heard as before then.
+    /// The name is too long for a filter, or what setsockopt(2) says; everything is heard as before
+    /// then.
     pub fn pass_over_virtual_devices_except(&mut self, directory: &str) -> io::Result<()> {
-        attach(self.socket.fd(), &filter::virtual_devices_except(directory))?;
+        let program = filter::virtual_devices_except(directory);
+        attach(self.socket.fd(), &program.ok_or(io::ErrorKind::InvalidInput)?)?;
         self.intake.ignore_gaps();
         Ok(())
     }
