@@ -63,7 +63,10 @@ stage_fuzz() {
     fi
 }
 
+# A guest mostly waits for its timers, so that a processor does for several.
 stage_guest() {
+    : "${RUST_TEST_THREADS:=$(($(nproc) * 2))}"
+    export RUST_TEST_THREADS
     $CARGO test --locked -p guest --no-fail-fast
 }
 

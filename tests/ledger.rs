@@ -97,6 +97,19 @@ fn guest_tests() -> Vec<String> {
     rows.map(|(name, _)| name.to_owned()).filter(|name| name.starts_with("root_")).collect()
 }
 
+/// The bars of the benchmark and the stages of the CI, as the ledger names them.
+fn bars_and_stages() -> impl Iterator<Item = String> {
+    let bars = tree::read("tests/bench.tsv");
+    let bars = bars.lines().filter_map(|line| line.split_once('\t'));
+    let bars: Vec<String> =
+        bars.map(|(name, _)| format!("bar:{}", name.replace(' ', "_"))).collect();
+    let script = tree::read("tests/ci.sh");
+    let stages =
+        script.lines().filter_map(|line| line.strip_prefix("stage_")?.strip_suffix("() {"));
+    let stages: Vec<String> = stages.map(|name| format!("stage:{name}")).collect();
+    bars.into_iter().chain(stages)
+}
+
 #[test]
 fn every_proof_that_is_named_exists() {
     let lines = parse(&tree::read("tests/ledger.tsv")).unwrap_or_else(|wrong| panic!("{wrong:#?}"));
@@ -105,6 +118,7 @@ fn every_proof_that_is_named_exists() {
         .filter(|file| file.text.contains("#[test]"))
         .flat_map(|file| code::functions(&file.text))
         .chain(guest_tests())
+        .chain(bars_and_stages())
         .collect();
     let wrong: Vec<String> = lines
         .iter()

@@ -5,6 +5,7 @@
 //! file per kernel interface; each opens `unsafe_code` for itself and says why.
 
 pub mod fd;
+pub mod filter;
 pub mod inherit;
 #[cfg(test)]
 pub(crate) mod isolated;

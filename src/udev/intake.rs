@@ -17,6 +17,8 @@ pub(super) struct Intake {
     newest: Option<u64>,
     /// The same, unless the next number may be any.
     counted: Option<u64>,
+    /// The kernel was asked to leave messages out.
+    filtered: bool,
 }
 
 /// What comes of one message. When both are there, the loss happened before the event.
@@ -29,7 +31,7 @@ pub(super) struct Outcome {
 impl Intake {
     pub(super) fn new(subsystems: &[&str]) -> Self {
         let subsystems = subsystems.iter().map(|&name| name.to_owned()).collect();
-        Self { subsystems, newest: None, counted: None }
+        Self { subsystems, newest: None, counted: None, filtered: false }
     }
 
     /// Judges one message.
@@ -60,6 +62,9 @@ impl Intake {
     /// swap places. The late one is told all the same.
     fn count(&mut self, seqnum: u64) -> Option<Lost> {
         self.newest = self.newest.max(Some(seqnum));
+        if self.filtered {
+            return None;
+        }
         let after = self.counted.unwrap_or(seqnum.saturating_sub(1));
         self.counted = Some(after.max(seqnum));
         (seqnum > after.saturating_add(1)).then_some(Lost::Gap { after, found: seqnum })
@@ -68,6 +73,11 @@ impl Intake {
     /// What the next number leaves out is known to be lost.
     pub(super) const fn expect_gap(&mut self) {
         self.counted = None;
+    }
+
+    /// Numbers are left out from now on without a loss.
+    pub(super) const fn ignore_gaps(&mut self) {
+        self.filtered = true;
     }
 
     fn wants(&self, packet: &Packet<'_>) -> bool {
@@ -204,6 +214,14 @@ mod tests {
         assert_eq!(kernel(&mut intake, 12), "12");
         assert_eq!(udevd(&mut intake, 12), "", "what was told is still known");
         assert_eq!(kernel(&mut intake, 14), "!14");
+    }
+
+    #[test]
+    fn numbers_that_a_filter_left_out_are_no_loss() {
+        let mut intake = Intake::new(&[]);
+        intake.ignore_gaps();
+        assert_eq!([7, 12, 9].map(|seqnum| kernel(&mut intake, seqnum)), ["7", "12", "9"]);
+        assert_eq!(udevd(&mut intake, 12), "", "what was told is still known");
     }
 
     #[test]

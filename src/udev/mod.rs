@@ -11,6 +11,7 @@
 //! devices overtake each other. State machines listen to the kernel.
 
 mod coldplug;
+mod filter;
 mod intake;
 #[cfg(feature = "libudev")]
 mod library;

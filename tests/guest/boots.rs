@@ -64,6 +64,7 @@ scenarios! {
     root_reported_twice_6_12: "reported-twice" on V6_12;
     root_event_storm_6_12: "event-storm" on V6_12;
     root_dead_targets_6_12: "dead-targets" on V6_12;
+    root_address_comes_6_12: "address-comes" on V6_12;
     root_audit_waits_6_1: "audit-waits" on V6_1;
     root_reference_6_1: "reference" on V6_1;
     root_no_state_6_1: "no-state" on V6_1;

@@ -17,7 +17,7 @@ use stas::core::report::{self, Validity};
 use crate::config::Files;
 use crate::fabric::{Fabric, Place};
 use crate::kernel::{Endpoint, Request};
-use crate::process::{Core, Daemon, Process};
+use crate::process::{Daemon, Process, finder};
 use crate::world::World;
 
 /// See the module's documentation.
@@ -65,10 +65,7 @@ pub(crate) fn wanted(fabric: &Fabric, files: &Files) -> (BTreeSet<Place>, BTreeS
 
 /// The generation of the page that stafd has fetched from a discovery controller.
 fn page_of(processes: &BTreeMap<Daemon, Process>, place: Place) -> Option<u64> {
-    let Some(Process { core: Core::Finder(finder), .. }) = processes.get(&Daemon::Finder) else {
-        return None;
-    };
-    finder
+    finder(processes)?
         .fleet()
         .iter()
         .find(|c| c.tid.traddr() == place.0.to_string() && c.role.validity == Validity::Fetched)
@@ -213,10 +210,7 @@ impl Judge {
         fabric: &Fabric,
         files: &Files,
     ) {
-        let Some(Process { core: Core::Finder(finder), .. }) = processes.get(&Daemon::Finder)
-        else {
-            return;
-        };
+        let Some(finder) = finder(processes) else { return };
         let (places, _) = wanted(fabric, files);
         let knows = |place: &Place| {
             let genctr = page_of(processes, *place);
@@ -243,10 +237,7 @@ impl Judge {
         fabric: &Fabric,
         files: &Files,
     ) {
-        let Some(Process { core: Core::Finder(finder), .. }) = processes.get(&Daemon::Finder)
-        else {
-            return;
-        };
+        let Some(finder) = finder(processes) else { return };
         let certain = finder.is_calm() && (!self.unproven || !files.named);
         let Some(sources) = report::decode(text).ok().filter(|_| certain) else { return };
         let (places, endpoints) = wanted(fabric, files);
@@ -317,8 +308,8 @@ impl World {
             }
         }
         for (daemon, process) in &self.processes {
-            process.core.assert_invariants();
-            let next = process.core.next_wake();
+            process.core.machine().assert_invariants();
+            let next = process.core.machine().next_wake();
             assert_eq!(next, None, "{daemon:?} is not quiet");
         }
         let (connected, deletes) = (self.judge.connected, self.judge.deletes);

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use plinth::time::Time;
 use stas::core::DISC_NQN;
-use stas::core::cid::{Device, State};
+use stas::core::cid::{Device, OWNER, State};
 use stas::core::iface::{Interface, Interfaces};
 use stas::core::port::{DeviceId, Scan};
 
@@ -83,6 +83,8 @@ impl Endpoint {
 /// One controller.
 #[derive(Clone, Debug)]
 pub(crate) struct Controller {
+    /// Whose it is, by the registry.
+    pub(crate) owner: String,
     /// Name and instance.
     pub(crate) id: DeviceId,
     /// What it was asked to connect to.
@@ -123,6 +125,7 @@ impl Controller {
             dctype: String::new(),
             namespaces: usize::from(!self.starting && !self.is_discovery()),
             holds_system: false,
+            owner: self.owner.clone(),
         }
     }
 }
@@ -130,6 +133,8 @@ impl Controller {
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(crate) struct Kernel {
+    /// The host's link is down.
+    pub(crate) link_down: bool,
     /// The controllers by number.
     pub(crate) controllers: BTreeMap<u32, Controller>,
     /// Connects that wait for the lock.
@@ -145,7 +150,7 @@ impl Kernel {
         let interface = |index, name: &str, address: &str| Interface {
             index,
             name: name.to_owned(),
-            up: true,
+            up: name == "lo" || !self.link_down,
             mac: None,
             addresses: vec![address.parse().expect("literal")],
         };
@@ -179,6 +184,7 @@ impl Kernel {
             armed: true,
             loss_at: None,
             starting: true,
+            owner: String::new(),
         };
         self.controllers.insert(number, controller);
         id
@@ -187,6 +193,13 @@ impl Kernel {
     /// The controller of this name and instance.
     pub(crate) fn get(&mut self, id: &DeviceId) -> Option<&mut Controller> {
         self.controllers.values_mut().find(|controller| controller.id == *id)
+    }
+
+    /// One of the daemons enters a controller in the registry.
+    pub(crate) fn claim(&mut self, id: &DeviceId) {
+        if let Some(controller) = self.get(id) {
+            OWNER.clone_into(&mut controller.owner);
+        }
     }
 
     /// Removes a controller.

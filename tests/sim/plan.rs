@@ -38,6 +38,8 @@ pub(crate) enum Fault {
     Forget(Daemon),
     /// A daemon's event socket overflows.
     Overflow(Daemon),
+    /// The host's link is down.
+    Link,
 }
 
 impl World {
@@ -66,6 +68,29 @@ impl World {
             let at = self.rng.below(u64::try_from(span.as_millis()).unwrap_or(1));
             self.schedule.after(Duration::from_millis(at), Happening::Disturb(fault));
         }
+        let outages = if self.unsteady { self.rng.below(10) } else { 0 };
+        for _ in 0..outages {
+            let at = self.rng.below(u64::try_from(span.as_millis()).unwrap_or(1));
+            self.schedule.after(Duration::from_millis(at), Happening::Disturb(Fault::Link));
+        }
+    }
+
+    fn portal_fails(&mut self, place: Place, mood: Mood) {
+        self.fabric.moods.insert(place, mood);
+        let all: Vec<DeviceId> = self.kernel.controllers.values().map(|c| c.id.clone()).collect();
+        for id in &all {
+            let found = self.kernel.get(id);
+            if found.is_some_and(|c| c.request.endpoint().portal() == place) {
+                self.path_lost(id);
+            }
+        }
+    }
+
+    fn link(&mut self, up: bool) {
+        self.kernel.link_down = !up;
+        for daemon in Daemon::BOTH {
+            self.tell(daemon, Input::NetworkChanged);
+        }
     }
 
     fn pick<T: Copy>(&mut self, of: &[T]) -> T {
@@ -78,18 +103,8 @@ impl World {
         let passes = Duration::from_millis(100 + self.rng.below(100_000));
         match fault {
             Fault::Portal(place, mood) => {
-                self.fabric.moods.insert(place, mood);
                 self.schedule.after(passes, Happening::Calm(fault));
-                let here = |id: &&DeviceId, world: &mut Self| {
-                    world.kernel.get(id).is_some_and(|c| c.request.endpoint().portal() == place)
-                };
-                let all: Vec<DeviceId> =
-                    self.kernel.controllers.values().map(|c| c.id.clone()).collect();
-                for id in &all {
-                    if here(&id, self) {
-                        self.path_lost(id);
-                    }
-                }
+                self.portal_fails(place, mood);
             }
             Fault::Page(place) => {
                 let before = self.fabric.clone();
@@ -143,6 +158,10 @@ impl World {
                 self.judge.forgotten();
             }
             Fault::Overflow(daemon) => self.tell(daemon, Input::EventsLost),
+            Fault::Link => {
+                self.link(false);
+                self.schedule.after(passes, Happening::Calm(fault));
+            }
         }
     }
 
@@ -160,6 +179,7 @@ impl World {
                 }
             }
             Fault::Names => self.names = true,
+            Fault::Link => self.link(true),
             _ => {}
         }
     }
@@ -175,6 +195,7 @@ impl World {
             *mood = Mood::Serving;
         }
         self.names = true;
+        self.kernel.link_down = false;
         self.calm(Fault::Bus);
         for daemon in Daemon::BOTH {
             self.start(daemon);

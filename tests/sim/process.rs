@@ -3,11 +3,13 @@
 //!
 //! Owns what is the same for both daemons; the [`world`](crate::world) starts and ends them.
 
-use plinth::time::Time;
+use std::collections::BTreeMap;
+
 use stas::core::api::Sysfs;
 use stas::core::connector::Connector;
 use stas::core::finder::Finder;
-use stas::core::port::{Action, Input};
+use stas::core::machine::{Machine, Start};
+use stas::core::port::Action;
 use stas::core::settings::Role;
 
 /// Which daemon.
@@ -41,28 +43,36 @@ pub(crate) enum Core {
 }
 
 impl Core {
-    /// Takes one input and adds what is to be done.
-    pub(crate) fn step(&mut self, now: Time, input: Input, out: &mut Vec<Action>) {
-        match self {
-            Self::Finder(core) => core.step(now, input, out),
-            Self::Connector(core) => core.step(now, input, out),
+    /// A new one.
+    pub(crate) fn start(daemon: Daemon, start: Start<'_>, out: &mut Vec<Action>) -> Self {
+        match daemon {
+            Daemon::Finder => Self::Finder(Finder::start(start, out)),
+            Daemon::Connector => Self::Connector(Connector::start(start, out)),
         }
     }
 
-    /// When it wants to be woken.
-    pub(crate) fn next_wake(&self) -> Option<Time> {
+    /// What both are.
+    pub(crate) fn machine(&self) -> &dyn Machine {
         match self {
-            Self::Finder(core) => core.next_wake(),
-            Self::Connector(core) => core.next_wake(),
+            Self::Finder(core) => core,
+            Self::Connector(core) => core,
         }
     }
 
-    /// The invariants of its fleet.
-    pub(crate) fn assert_invariants(&self) {
+    /// What both are, for steps.
+    pub(crate) fn machine_mut(&mut self) -> &mut dyn Machine {
         match self {
-            Self::Finder(core) => core.fleet().assert_invariants(),
-            Self::Connector(core) => core.fleet().assert_invariants(),
+            Self::Finder(core) => core,
+            Self::Connector(core) => core,
         }
+    }
+}
+
+/// stafd's core, while it runs.
+pub(crate) fn finder(processes: &BTreeMap<Daemon, Process>) -> Option<&Finder> {
+    match &processes.get(&Daemon::Finder)?.core {
+        Core::Finder(finder) => Some(finder),
+        Core::Connector(_) => None,
     }
 }
 

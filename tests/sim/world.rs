@@ -14,8 +14,8 @@ use plinth::sim::{Fate, Link, Schedule};
 use plinth::time::{Time, Wall};
 use stas::core::api::{Reply, Request as Ask};
 use stas::core::cid::State;
-use stas::core::connector::Connector;
-use stas::core::finder::{AEN_DISCOVERY_CHANGED, Finder};
+use stas::core::finder::AEN_DISCOVERY_CHANGED;
+use stas::core::machine::Start;
 use stas::core::port::{
     Action, AdminCommand, AdminError, ConnectError, DeviceEvent, DeviceId, Input, Notice, OpId,
     StafdEvent,
@@ -87,6 +87,8 @@ pub(crate) struct World {
     pub(crate) uevents: Link,
     /// Print everything.
     pub(crate) trace: bool,
+    /// Links fail, too.
+    pub(crate) unsteady: bool,
     generations: u64,
     last_uevent: BTreeMap<(Daemon, String), Time>,
     overflowed: BTreeSet<Daemon>,
@@ -117,6 +119,7 @@ impl World {
                 late_per_mille: 20,
             },
             trace,
+            unsteady: seed % 4 == 3,
             generations: 0,
             last_uevent: BTreeMap::new(),
             overflowed: BTreeSet::new(),
@@ -138,7 +141,10 @@ impl World {
     /// Lets things happen until `end`.
     pub(crate) fn run(&mut self, end: Time) {
         loop {
-            let wakes = self.processes.iter().filter_map(|(d, p)| Some((p.core.next_wake()?, *d)));
+            let wakes = self
+                .processes
+                .iter()
+                .filter_map(|(d, p)| Some((p.core.machine().next_wake()?, *d)));
             let wake = wakes.min();
             let next = self.schedule.next_at();
             let wake_first =
@@ -149,7 +155,7 @@ impl World {
                     self.schedule.advance(at.max(self.now()));
                     self.tell(daemon, Input::Wake);
                     let process = self.processes.get(&daemon);
-                    let again = process.and_then(|process| process.core.next_wake());
+                    let again = process.and_then(|process| process.core.machine().next_wake());
                     assert!(again.is_none_or(|again| again > at), "{daemon:?} wakes for nothing");
                 }
                 (None, Some(at)) if at <= end => {
@@ -190,18 +196,13 @@ impl World {
             return;
         }
         self.generations += 1;
-        let config = self.files.load(daemon.role());
+        let configuration = self.files.load(daemon.role());
         let (state, seed) = (self.states.get(&daemon).cloned(), self.rng.next_u64());
         let (now, wall, mut out) = (self.now(), Wall(1_700_000_000), Vec::new());
         self.note(|| format!("{daemon:?} starts"));
-        let core = match daemon {
-            Daemon::Finder => {
-                Core::Finder(Finder::new(config, state.as_deref(), seed, now, wall, &mut out))
-            }
-            Daemon::Connector => {
-                Core::Connector(Connector::new(config, state.as_deref(), seed, now, wall, &mut out))
-            }
-        };
+        let restored = state.as_deref();
+        let start = Start { configuration, restored, seed, now, wall };
+        let core = Core::start(daemon, start, &mut out);
         self.judge.started(daemon);
         self.processes.insert(daemon, Process { generation: self.generations, core });
         self.carry_out(daemon, out);
@@ -247,8 +248,8 @@ impl World {
                 );
             }
             let mut out = Vec::new();
-            process.core.step(now, input, &mut out);
-            process.core.assert_invariants();
+            process.core.machine_mut().step(now, input, &mut out);
+            process.core.machine().assert_invariants();
             self.carry_out(daemon, out);
             if answer {
                 self.judge.stacd_heard();
@@ -259,7 +260,8 @@ impl World {
     fn carry_out(&mut self, daemon: Daemon, actions: Vec<Action>) {
         let mut scan = false;
         for action in actions {
-            if self.chaos && self.rng.chance(1, 2000) {
+            let books = matches!(action, Action::Claim { .. } | Action::Disclaim { .. });
+            if !books && self.chaos && self.rng.chance(1, 2000) {
                 self.kill(daemon);
                 return;
             }
@@ -282,7 +284,8 @@ impl World {
         });
         let asker = |op| Asker::Daemon(daemon, generation, op);
         match action {
-            Action::Scan | Action::Log(_) => {}
+            Action::Scan | Action::Log(_) | Action::Disclaim { .. } => {}
+            Action::Claim { device, .. } => self.kernel.claim(&device),
             Action::Probe { op, to, limit, .. } => self.probe(asker(op), to, limit),
             Action::Connect { op, options } => {
                 let request = Request::new(asker(op), &options);
@@ -386,7 +389,7 @@ impl World {
         };
         self.kernel.busy = true;
         let id = self.kernel.create(request.clone());
-        self.uevent(&id.name, &DeviceEvent::Added(id.clone()));
+        self.uevent(&id.name, &DeviceEvent::Added { name: id.name.clone() });
         self.schedule.after(span, Happening::ConnectEnds(request, id, result));
     }
 
@@ -566,9 +569,9 @@ impl World {
         let now = self.now();
         let mut out = Vec::new();
         let reply = match self.processes.get_mut(&Daemon::Finder) {
-            Some(Process { core: Core::Finder(finder), .. }) if self.bus => {
+            Some(process) if self.bus => {
                 let request = Ask::GetAllLogPages { detailed: true };
-                Some(finder.answer(now, &request, &NoSysfs, &mut out))
+                Some(process.core.machine_mut().answer(now, &request, &NoSysfs, &mut out))
             }
             _ => None,
         };

@@ -8,3 +8,5 @@
 pub mod core;
 pub mod ctl;
 pub mod shell;
+#[cfg(test)]
+mod testing;

@@ -5,11 +5,12 @@
 //! is not root may read and not set. The finder offers the members of older daemons, without those
 //! that came later.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
@@ -21,6 +22,8 @@ use plinth::bus::{
 };
 use plinth::event::{Handler, Loop, Progress};
 use serde_json::json;
+
+use support::Directory;
 
 const NAME: &str = "org.nvmexpress.staf";
 const DEBUG: &str = "org.nvmexpress.staf.debug";
@@ -141,14 +144,13 @@ impl Handler for Finder {
 
 /// A bus of its own for a test, ended with it.
 struct World {
-    directory: PathBuf,
+    directory: Directory,
     bus: Child,
 }
 
 impl World {
-    fn new(name: &str) -> Self {
-        let directory = std::env::temp_dir().join(format!("stas-{name}-{}", std::process::id()));
-        fs::create_dir_all(&directory).expect("a fresh directory");
+    fn new() -> Self {
+        let directory = Directory::new();
         let config = directory.join("bus.conf");
         let address = format!("unix:path={}", directory.join("bus").display());
         let text = format!(
@@ -232,13 +234,12 @@ impl Drop for World {
         let signal = rustix::process::Signal::KILL;
         rustix::process::kill_process_group(group, signal).unwrap_or_default();
         drop(self.bus.wait());
-        drop(fs::remove_dir_all(&self.directory));
     }
 }
 
 #[test]
 fn a_daemon_on_the_bus_answers() {
-    let world = World::new("bus-answers");
+    let world = World::new();
     world.finder();
     let (status, out, err) = world.run(&["ls"]);
     assert_eq!((status, err.as_str()), (Some(0), ""));
@@ -257,7 +258,7 @@ fn a_daemon_on_the_bus_answers() {
 
 #[test]
 fn the_status_shows_the_process_and_does_without_newer_members() {
-    let world = World::new("bus-status");
+    let world = World::new();
     world.finder();
     let (status, out, err) = world.run(&["status", "--json"]);
     assert_eq!((status, err.as_str()), (Some(0), ""));
@@ -270,7 +271,7 @@ fn the_status_shows_the_process_and_does_without_newer_members() {
 
 #[test]
 fn tracing_is_for_root() {
-    let world = World::new("bus-tron");
+    let world = World::new();
     world.finder();
     let is_root = rustix::process::geteuid().is_root();
     if is_root {
@@ -287,7 +288,7 @@ fn tracing_is_for_root() {
     command.arg("tron").env("DBUS_SYSTEM_BUS_ADDRESS", world.address()).stdin(Stdio::null());
     if is_root {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(&world.directory, mode).expect("open");
+        fs::set_permissions(&*world.directory, mode).expect("open");
         command.uid(65_534).gid(65_534);
     }
     let (status, out, err) = ended(command);
@@ -300,7 +301,7 @@ fn a_bus_without_the_daemon_leads_to_its_absence() {
     if std::path::Path::new("/run/stafd/ctl.sock").exists() {
         return; // a real daemon would answer over its socket
     }
-    let world = World::new("bus-absent");
+    let world = World::new();
     let text = "Unable to communicate with stafd over D-Bus. Is stafd running?\n";
     assert_eq!(world.run(&["ls"]), (Some(1), String::new(), text.to_owned()));
 }

@@ -4,6 +4,8 @@
 //! What the commands ask and print is tested beside their code. Here the daemons are a few lines of
 //! the test, and there is no message bus.
 
+mod support;
+
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Permissions};
 use std::io::{BufRead, BufReader, Write};
@@ -14,27 +16,24 @@ use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 
 use serde_json::json;
 use stas::core::control::{self, Request};
+
+use support::Directory;
 
 const STAFCTL: &str = env!("CARGO_BIN_EXE_stafctl");
 const STACCTL: &str = env!("CARGO_BIN_EXE_stacctl");
 const STASADM: &str = env!("CARGO_BIN_EXE_stasadm");
 const TOOLS: [(&str, &str); 3] = [("stafctl", STAFCTL), ("stacctl", STACCTL), ("stasadm", STASADM)];
 
-/// A directory of its own for a test, removed at the end.
-struct Place(PathBuf);
+/// The directory of a test.
+struct Place(Directory);
 
 impl Place {
     fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("stas-cli-{}-{number}", std::process::id()));
-        fs::create_dir_all(&path).expect("a fresh directory");
-        Self(path)
+        Self(Directory::new())
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -58,12 +57,6 @@ impl Place {
             drop(from.read_line(&mut line));
             request
         })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        drop(fs::remove_dir_all(&self.0));
     }
 }
 
@@ -203,7 +196,7 @@ fn a_socket_that_may_not_be_used_is_a_denial() {
     let place = Place::new();
     let _listener = UnixListener::bind(place.path("ctl.sock")).expect("a socket");
     fs::set_permissions(place.path("ctl.sock"), Permissions::from_mode(0o000)).expect("closed");
-    fs::set_permissions(&place.0, Permissions::from_mode(0o755)).expect("open");
+    fs::set_permissions(&*place.0, Permissions::from_mode(0o755)).expect("open");
     // Nothing is denied to root, and another user may not reach the build directory by name.
     let program = File::open(STAFCTL).expect("the tool");
     rustix::io::fcntl_setfd(&program, rustix::io::FdFlags::empty()).expect("inherited");
@@ -333,7 +326,7 @@ fn stasadm_works_on_a_tree_below_another_root() {
 fn a_relative_path_is_stored_as_an_absolute_one() {
     let place = Place::new();
     let mut command = tool(STASADM, ["-c", "sys.conf", "set-symname", "-f", "name", "rack"]);
-    let output = command.current_dir(&place.0).output().expect("the tool runs");
+    let output = command.current_dir(&*place.0).output().expect("the tool runs");
     assert_eq!(ended(&output), (Some(0), String::new(), String::new()));
     let here = place.0.canonicalize().expect("there");
     let conf = fs::read_to_string(place.path("sys.conf")).expect("written");

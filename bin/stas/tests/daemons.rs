@@ -4,19 +4,22 @@
 //! Whatever starts here ends by itself or is awaited with a limit. What needs the kernel's device
 //! is proven in guests.
 
+mod support;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::process::{Pid, Signal};
 use stas::core::port::{AdminCommand, AdminError, DeviceId, OpId};
 use stas::shell::kernel::wire::{self, Job, Outcome};
+
+use support::Directory;
 
 const STAFD: &str = env!("CARGO_BIN_EXE_stafd");
 const STACD: &str = env!("CARGO_BIN_EXE_stacd");
@@ -36,16 +39,12 @@ fn has_fabrics() -> bool {
     Path::new("/dev/nvme-fabrics").exists()
 }
 
-/// A directory of its own for a test, removed at the end.
-struct Place(PathBuf);
+/// The directory of a test.
+struct Place(Directory);
 
 impl Place {
     fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("stas-d-{}-{number}", std::process::id()));
-        fs::create_dir_all(&path).expect("a fresh directory");
-        Self(path)
+        Self(Directory::new())
     }
 
     fn write(&self, name: &str, content: &str) -> String {
@@ -53,12 +52,6 @@ impl Place {
         fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
         fs::write(&path, content).expect("a file");
         path.to_str().expect("text").to_owned()
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        drop(fs::remove_dir_all(&self.0));
     }
 }
 

@@ -6,6 +6,8 @@
 //! understands, and answers no connect. There is no message bus. All of this takes root; the
 //! kernel's own part is proven in guests.
 
+mod support;
+
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
@@ -13,13 +15,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use plinth::time::Time;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use serde_json::{Value, json};
+
+use support::Directory;
 
 const STAFD: (&str, &str) = ("stafd", env!("CARGO_BIN_EXE_stafd"));
 const STACD: (&str, &str) = ("stacd", env!("CARGO_BIN_EXE_stacd"));
@@ -51,15 +54,13 @@ fn is_root() -> bool {
 
 /// The directories of a test, removed at the end.
 struct Host {
-    at: PathBuf,
+    at: Directory,
     ear: UnixDatagram,
 }
 
 impl Host {
     fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let at = std::env::temp_dir().join(format!("stas-r-{}-{number}", std::process::id()));
+        let at = Directory::new();
         for directory in ["dev", "etc/nvme", "etc/stas", "run"] {
             fs::create_dir_all(at.join(directory)).expect("done");
         }
@@ -80,7 +81,7 @@ impl Host {
     fn command(&self, (_, program): (&str, &str), arguments: &[&str]) -> Command {
         let mut command = Command::new("unshare");
         command.args(["--mount", "--propagation", "private", "sh", "-c", SCRIPT, "sh"]);
-        command.arg(&self.at).arg(program).args(arguments);
+        command.arg(self.at.as_os_str()).arg(program).args(arguments);
         command.env("NOTIFY_SOCKET", self.at.join("notify"));
         command.env_remove("RUNTIME_DIRECTORY").env_remove("JOURNAL_STREAM");
         command.env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/run/no-such-bus");
@@ -114,12 +115,6 @@ impl Host {
                 return text;
             }
         }
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        drop(fs::remove_dir_all(&self.at));
     }
 }
 

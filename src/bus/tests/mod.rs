@@ -211,8 +211,14 @@ fn answer(buses: &mut [Bus], token: Token) -> Result<Vec<Value>, CallError> {
 /// A server that owns its name and a caller that knows.
 fn pair(daemon: &Daemon) -> [Bus; 2] {
     let mut buses = [server(daemon), caller(daemon)];
+    find_each_other(&mut buses);
+    buses
+}
+
+/// Runs until the server owns its name and the caller knows.
+fn find_each_other(buses: &mut [Bus; 2]) {
     let mut seen = [false; 2];
-    run(&mut buses, |index, event, _| {
+    run(buses, |index, event, _| {
         match event {
             Event::NameAcquired => seen[index] = true,
             Event::OwnerChanged { name: ECHO, owner: Some(_) } => seen[index] = true,
@@ -220,5 +226,4 @@ fn pair(daemon: &Daemon) -> [Bus; 2] {
         }
         seen == [true; 2]
     });
-    buses
 }

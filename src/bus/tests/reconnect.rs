@@ -37,15 +37,7 @@ fn a_killed_bus_is_found_again_with_name_signals_and_properties() {
     buses[0].reply(held.expect("a call").id, &("x".to_owned(),).into_values());
 
     daemon.start();
-    let mut seen = [false; 2];
-    run(&mut buses, |index, event, _| {
-        match event {
-            Event::NameAcquired => seen[index] = true,
-            Event::OwnerChanged { name: ECHO, owner: Some(_) } => seen[index] = true,
-            _ => {}
-        }
-        seen == [true; 2]
-    });
+    find_each_other(&mut buses);
     let after: Vec<i32> =
         buses.iter().map(|bus| std::os::fd::AsRawFd::as_raw_fd(&bus.fd())).collect();
     assert_eq!(fds, after, "the descriptor to watch stays the same");

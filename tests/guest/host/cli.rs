@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The command line of `guest`: list the scenarios, run one, or look around in the guest.
 
+use std::env;
 use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
-use std::{env, fs};
 
-use super::lab::Lab;
-use super::qemu::Machine;
-use super::run::{self, Options};
-use super::{bare, demo, image, kinds};
+use super::run::{self, Options, Setup};
+use super::{bare, demo, kinds};
 use crate::scenarios::{self, Kernel, Scenario};
 
 const USAGE: &str = "\
@@ -131,22 +129,9 @@ fn run_all(names: &[String], arguments: &Arguments) -> Result<bool, Box<dyn Erro
 fn shell(names: &[String], arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     let scenario = named(names.first().map_or("connects", String::as_str))?;
     let kernel = arguments.kernel.unwrap_or(Kernel::V6_12);
-    let lab = Lab::find();
-    let folder = lab.folder("shell")?;
-    let packed = folder.join("image");
-    fs::write(&packed, image::pack(&lab, scenario, kernel, true)?)?;
-    let disk = if scenario.needs.reference { Some(lab.reference()?) } else { None };
-    let machine = Machine {
-        kernel: &lab.kernel(kernel)?,
-        image: &packed,
-        memory_mib: scenario.needs.memory_mib,
-        steady: scenario.needs.steady,
-        disk: disk.as_deref(),
-        console: &folder.join("console"),
-        limit: SHELL_LIMIT,
-    };
-    machine.run_on_terminal()?;
-    fs::remove_dir_all(&folder)?;
+    let setup = Setup::prepare("shell", scenario, kernel, true)?;
+    setup.machine(SHELL_LIMIT).run_on_terminal()?;
+    setup.clear()?;
     Ok(true)
 }
 

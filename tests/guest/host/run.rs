@@ -7,14 +7,14 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
-use std::{fmt, fs};
+use std::{fmt, fs, io};
 
 use super::image;
 use super::lab::Lab;
 use super::qemu::{Ending, Machine, Report};
-use crate::scenarios::{Kernel, Scenario};
+use crate::scenarios::{Kernel, Needs, Scenario};
 use crate::wire::Line;
 
 /// For the emulator to start and the kernel to boot on a busy machine.
@@ -59,6 +59,52 @@ impl fmt::Display for Failed {
 
 impl Error for Failed {}
 
+/// All that a machine needs for a scenario, brought together in a folder of the lab.
+pub(super) struct Setup {
+    folder: PathBuf,
+    kernel: PathBuf,
+    image: PathBuf,
+    console: PathBuf,
+    disk: Option<PathBuf>,
+    needs: Needs,
+}
+
+impl Setup {
+    /// Packs the image, with a shell on the terminal or not, into a folder of this name.
+    pub(super) fn prepare(
+        name: &str,
+        scenario: &Scenario,
+        kernel: Kernel,
+        shell: bool,
+    ) -> Result<Self, Box<dyn Error>> {
+        let (lab, needs) = (Lab::find(), scenario.needs);
+        let folder = lab.folder(name)?;
+        let image = folder.join("image");
+        fs::write(&image, image::pack(&lab, scenario, kernel, shell)?)?;
+        let disk = if needs.reference { Some(lab.reference()?) } else { None };
+        let kernel = lab.kernel(kernel)?;
+        Ok(Self { console: folder.join("console"), folder, kernel, image, disk, needs })
+    }
+
+    /// The machine, which runs no longer than `limit`.
+    pub(super) fn machine(&self, limit: Duration) -> Machine<'_> {
+        Machine {
+            kernel: &self.kernel,
+            image: &self.image,
+            memory_mib: self.needs.memory_mib,
+            steady: self.needs.steady,
+            disk: self.disk.as_deref(),
+            console: &self.console,
+            limit,
+        }
+    }
+
+    /// Removes the folder.
+    pub(super) fn clear(self) -> io::Result<()> {
+        fs::remove_dir_all(self.folder)
+    }
+}
+
 /// Runs `scenario` on `kernel` and gives its measurements, in order.
 ///
 /// # Errors
@@ -85,23 +131,12 @@ pub fn run_heard(
     keep: bool,
     hear: &mut dyn FnMut(&Line),
 ) -> Result<Vec<(String, String)>, Box<dyn Error>> {
-    let lab = Lab::find();
-    let folder = lab.folder(&format!("{}-{kernel}", scenario.name))?;
-    let packed = folder.join("image");
-    fs::write(&packed, image::pack(&lab, scenario, kernel, false)?)?;
-    let disk = if scenario.needs.reference { Some(lab.reference()?) } else { None };
-    let machine = Machine {
-        kernel: &lab.kernel(kernel)?,
-        image: &packed,
-        memory_mib: scenario.needs.memory_mib,
-        steady: scenario.needs.steady,
-        disk: disk.as_deref(),
-        console: &folder.join("console"),
-        limit: BOOT_ALLOWANCE + Duration::from_secs(scenario.seconds),
-    };
-    let mut judged = once(&machine, hear, &folder)?;
+    let name = format!("{}-{kernel}", scenario.name);
+    let setup = Setup::prepare(&name, scenario, kernel, false)?;
+    let machine = setup.machine(BOOT_ALLOWANCE + Duration::from_secs(scenario.seconds));
+    let mut judged = once(&machine, hear, &setup.folder)?;
     if let Judgement::Crashed = judged.0 {
-        judged = once(&machine, hear, &folder)?;
+        judged = once(&machine, hear, &setup.folder)?;
     }
     let (judgement, report) = judged;
     let result = match judgement {
@@ -116,7 +151,7 @@ pub fn run_heard(
         .into()),
     };
     if !keep {
-        fs::remove_dir_all(&folder)?;
+        setup.clear()?;
     }
     result
 }

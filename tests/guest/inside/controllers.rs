@@ -127,6 +127,16 @@ pub fn await_storage(nqns: &[&str], limit: Duration) -> Outcome<Duration> {
         .map_err(|trouble| trouble.during(&format!("live storage is {:?}", live_nqns())))
 }
 
+/// Waits until a withdrawn subsystem has no connection left, live or not.
+///
+/// # Errors
+/// When that does not come about within `limit`.
+pub fn await_withdrawn(nqn: &str, limit: Duration) -> Outcome<Duration> {
+    wait::until("the withdrawn subsystem is disconnected", limit, || {
+        !storage().iter().any(|c| c.nqn == nqn)
+    })
+}
+
 /// Waits until there are `count` live discovery controllers.
 ///
 /// # Errors

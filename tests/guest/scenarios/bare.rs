@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
-use super::world::{self, LIMIT, NQNS, PORT, STOP, World};
+use super::world::{self, LIMIT, NQNS, STOP, World};
 use super::{Guest, Kernel, Needs, Scenario};
 use crate::inside::stas::{self, Role};
 use crate::inside::{
@@ -81,9 +81,7 @@ pub const NO_STATE: Scenario = Scenario {
 };
 
 fn no_state(_: &Guest) -> Outcome {
-    world::target(1)?;
-    stas::configure(Role::Finder, &world::finder(&[PORT]))?;
-    stas::configure(Role::Connector, &world::connector("", &[]))?;
+    world::follow(1)?;
     let _bus = bus::start()?;
     let client = bus::Client::connect()?;
 

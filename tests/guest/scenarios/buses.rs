@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::world::{self, LIMIT, NQNS, PORT, World};
+use super::world::{self, LIMIT, NQNS, World};
 use super::{Guest, Kernel, Needs, Scenario};
 use crate::fakedc::{Entry, Fake, Persona};
 use crate::inside::stas::{self, Role};
@@ -31,9 +31,7 @@ fn owned() -> bool {
 }
 
 fn bus_lost(_: &Guest) -> Outcome {
-    world::target(3)?;
-    stas::configure(Role::Finder, &world::finder(&[PORT]))?;
-    stas::configure(Role::Connector, &world::connector("", &[]))?;
+    world::follow(3)?;
     let mut world = World::start(false)?;
     controllers::await_storage(&NQNS, LIMIT)?;
     world.bus = Some(bus::start()?);

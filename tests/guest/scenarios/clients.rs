@@ -4,7 +4,7 @@
 use plinth::time::Time;
 use serde_json::Value;
 
-use super::world::{self, LIMIT, NQNS, PORT, World};
+use super::world::{self, LIMIT, NQNS, World};
 use super::{Guest, Kernel, Needs, Scenario};
 use crate::inside::process::{self, Said};
 use crate::inside::stas::{self, Role};
@@ -37,9 +37,7 @@ pub const CLIENTS_NO_BUS: Scenario = Scenario {
 };
 
 fn setting() -> Outcome {
-    world::target(2)?;
-    stas::configure(Role::Finder, &world::finder(&[PORT]))?;
-    stas::configure(Role::Connector, &world::connector("", &[]))
+    world::follow(2)
 }
 
 fn clients(_: &Guest) -> Outcome {

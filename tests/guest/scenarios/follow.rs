@@ -35,9 +35,7 @@ pub const ONE_DC_NO_BUS: Scenario = Scenario {
 };
 
 fn one_dc(with_bus: bool) -> Outcome {
-    world::target(3)?;
-    stas::configure(Role::Finder, &world::finder(&[PORT]))?;
-    stas::configure(Role::Connector, &world::connector("", &[]))?;
+    world::follow(3)?;
     let mut world = World::start(with_bus)?;
     let spent = controllers::await_storage(&NQNS, LIMIT)?;
     say::value("connected_ms", &spent.as_millis());
@@ -55,8 +53,7 @@ fn one_dc(with_bus: bool) -> Outcome {
     if with_bus {
         over_the_bus()?;
     }
-    say::value("stafd_resident_kib", &world.finder.resident_kib()?);
-    say::value("stacd_resident_kib", &world.connector.resident_kib()?);
+    world::say_resident(&world.finder, &world.connector)?;
 
     world.recorder.await_counts(4, 0, LIMIT)?;
     world.stop()?;
@@ -151,9 +148,7 @@ pub const TARGET_CHANGES: Scenario = Scenario {
 };
 
 fn target_changes(_: &Guest) -> Outcome {
-    world::target(3)?;
-    stas::configure(Role::Finder, &world::finder(&[PORT]))?;
-    stas::configure(Role::Connector, &world::connector("", &[]))?;
+    world::follow(3)?;
     let mut world = World::start(true)?;
     let signals = bus::Signals::start()?;
     controllers::await_storage(&NQNS, LIMIT)?;
@@ -165,8 +160,7 @@ fn target_changes(_: &Guest) -> Outcome {
     ensure(spent < Duration::from_secs(2), "the page was fetched late")?;
     world.finder.says("Received AEN: 0x70f002", LIMIT)?;
     ensure(signals.count("log_pages_changed") > before, "no signal announced the new page")?;
-    let gone = || !controllers::storage().iter().any(|c| c.nqn == NQNS[2]);
-    let spent = wait::until("the withdrawn subsystem is disconnected", LIMIT, gone)?;
+    let spent = controllers::await_withdrawn(NQNS[2], LIMIT)?;
     say::value("disconnected_ms", &spent.as_millis());
     controllers::await_storage(&NQNS[..2], LIMIT)?;
 
@@ -223,13 +217,9 @@ fn withdrawn(_: &Guest) -> Outcome {
     let made = world.recorder.made_and_removed();
     drop(fake);
     let calm = Duration::from_secs(8);
-    wait::throughout("storage stays without its announcer", calm, || {
-        controllers::live_nqns().len() == 3
-    })?;
+    world::storage_stays("storage stays without its announcer", 3, calm)?;
     world.finder.stop(world::STOP)?;
-    wait::throughout("storage stays without stafd", Duration::from_secs(12), || {
-        controllers::live_nqns().len() == 3
-    })?;
+    world::storage_stays("storage stays without stafd", 3, Duration::from_secs(12))?;
     let storage_made = world.recorder.made_and_removed();
     ensure_eq("controllers made and removed", &storage_made, &made)?;
     world.connector.stop(world::STOP).map(drop)
@@ -246,9 +236,7 @@ pub const TAKEN_AWAY: Scenario = Scenario {
 };
 
 fn taken_away(_: &Guest) -> Outcome {
-    world::target(2)?;
-    stas::configure(Role::Finder, &world::finder(&[PORT]))?;
-    stas::configure(Role::Connector, &world::connector("", &[]))?;
+    world::follow(2)?;
     let mut world = World::start(true)?;
     controllers::await_storage(&NQNS[..2], LIMIT)?;
     controllers::await_discovery(1, LIMIT)?;

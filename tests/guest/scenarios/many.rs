@@ -78,8 +78,7 @@ fn many(_: &Guest) -> Outcome {
         say::value("stacd_processor_ms", &connector.processor_time()?.as_millis());
     }
     world.recorder.await_counts(PATHS + 2, 0, LIMIT)?;
-    say::value("stafd_resident_kib", &world.finder.resident_kib()?);
-    say::value("stacd_resident_kib", &world.connector.resident_kib()?);
+    world::say_resident(&world.finder, &world.connector)?;
 
     process::busybox(&["ip", "link", "set", "lo", "down"])?;
     wait::pause(Duration::from_secs(30));

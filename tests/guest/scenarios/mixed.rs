@@ -31,14 +31,12 @@ pub const REFERENCE: Scenario = Scenario {
 
 fn alone(_: &Guest) -> Outcome {
     let _surroundings = begin()?;
-    let lines = stas::line("127.0.0.1", PORT, None);
-    reference::configure(Role::Finder, &format!("{ZEROCONF_OFF}[Controllers]\n{lines}"))?;
+    reference::configure(Role::Finder, &finder_text())?;
     reference::configure(Role::Connector, world::CONNECTOR)?;
     let finder = reference::start(Role::Finder)?;
     let connector = reference::start(Role::Connector)?;
     follows()?;
-    say::value("stafd_resident_kib", &finder.resident_kib()?);
-    say::value("stacd_resident_kib", &connector.resident_kib()?);
+    world::say_resident(&finder, &connector)?;
     let client = bus::Client::connect()?;
     ensure_eq("controllers", &client.list_controllers(Role::Connector, true)?.len(), &3)
 }
@@ -48,30 +46,31 @@ pub const MIXED_FINDER: Scenario = Scenario {
     name: "mixed-finder",
     about: "our stafd with the reference's stacd, and each one's clients",
     needs: NEEDS,
-    kernels: &[Kernel::V6_1],
-    seconds: 400,
     run: mixed_finder,
+    ..REFERENCE
 };
 
 /// The reference's finder, our connector.
 pub const MIXED_CONNECTOR: Scenario = Scenario {
     name: "mixed-connector",
     about: "the reference's stafd with our stacd, and each one's clients",
-    needs: NEEDS,
-    kernels: &[Kernel::V6_1],
-    seconds: 400,
     run: mixed_connector,
+    ..MIXED_FINDER
 };
 
 /// From the reference to ours without a lost connection (R256).
 pub const UPGRADE: Scenario = Scenario {
     name: "upgrade",
     about: "the reference's daemons are replaced by ours: no connection is lost or made",
-    needs: NEEDS,
-    kernels: &[Kernel::V6_1],
-    seconds: 400,
     run: upgrade,
+    ..MIXED_FINDER
 };
+
+/// The finder's configuration in words that both understand.
+fn finder_text() -> String {
+    let lines = stas::line("127.0.0.1", PORT, None);
+    format!("{ZEROCONF_OFF}[Controllers]\n{lines}")
+}
 
 /// Target, device manager and bus.
 fn begin() -> Outcome<(Process, Process)> {
@@ -92,9 +91,7 @@ fn follows() -> Outcome {
     let spent = controllers::await_storage(&NQNS, LIMIT)?;
     say::value("connected_ms", &spent.as_millis());
     nvmet::unlink(1, NQNS[2])?;
-    wait::until("the withdrawn subsystem is disconnected", LIMIT, || {
-        !controllers::storage().iter().any(|c| c.nqn == NQNS[2])
-    })?;
+    controllers::await_withdrawn(NQNS[2], LIMIT)?;
     // The kernel may have dropped it first. While the connector still wants it, it tries again in 3
     // s, then in 60 s; so let it forget.
     let client = bus::Client::connect()?;
@@ -144,15 +141,14 @@ fn mixed_finder(_: &Guest) -> Outcome {
     clients_agree(Role::Connector, 3)?;
     finder.stop(STOP)?;
     let calm = Duration::from_secs(5);
-    wait::throughout("storage stays", calm, || controllers::live_nqns().len() == 3)?;
+    world::storage_stays("storage stays", 3, calm)?;
     drop(connector);
     Ok(())
 }
 
 fn mixed_connector(_: &Guest) -> Outcome {
     let _surroundings = begin()?;
-    let lines = stas::line("127.0.0.1", PORT, None);
-    reference::configure(Role::Finder, &format!("{ZEROCONF_OFF}[Controllers]\n{lines}"))?;
+    reference::configure(Role::Finder, &finder_text())?;
     stas::configure(Role::Connector, &world::connector("", &[]))?;
     let finder = reference::start(Role::Finder)?;
     let mut connector = stas::start(Role::Connector)?;
@@ -162,13 +158,9 @@ fn mixed_connector(_: &Guest) -> Outcome {
     clients_agree(Role::Connector, 3)?;
     let recorder = Recorder::start()?;
     drop(finder);
-    wait::throughout("storage stays without the finder", Duration::from_secs(12), || {
-        controllers::live_nqns().len() == 3
-    })?;
+    world::storage_stays("storage stays without the finder", 3, Duration::from_secs(12))?;
     let finder = reference::start(Role::Finder)?;
-    wait::throughout("storage stays with a new finder", Duration::from_secs(15), || {
-        controllers::live_nqns().len() == 3
-    })?;
+    world::storage_stays("storage stays with a new finder", 3, Duration::from_secs(15))?;
     let (_, removed) = recorder.made_and_removed();
     ensure_eq("controllers removed", &removed, &0)?;
     connector.stop(STOP)?;
@@ -178,8 +170,7 @@ fn mixed_connector(_: &Guest) -> Outcome {
 
 fn upgrade(_: &Guest) -> Outcome {
     let _surroundings = begin()?;
-    let lines = stas::line("127.0.0.1", PORT, None);
-    let text = format!("{ZEROCONF_OFF}[Controllers]\n{lines}");
+    let text = finder_text();
     reference::configure(Role::Finder, &text)?;
     reference::configure(Role::Connector, "")?;
     let mut old = [reference::start(Role::Finder)?, reference::start(Role::Connector)?];

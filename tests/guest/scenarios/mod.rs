@@ -160,6 +160,7 @@ pub const ALL: &[Scenario] = &[
     central::REPORTED_TWICE,
     storms::EVENT_STORM,
     storms::DEAD_TARGETS,
+    storms::ADDRESS_COMES,
     many::MANY,
     mixed::REFERENCE,
     mixed::MIXED_FINDER,

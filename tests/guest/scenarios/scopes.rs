@@ -128,7 +128,7 @@ fn scope_none(_: &Guest) -> Outcome {
     wait::until("stacd forgets it", LIMIT, || {
         stas::list(Role::Connector).is_ok_and(|list| list.is_empty())
     })?;
-    wait::throughout("both stay connected", CALM, || controllers::live_nqns().len() == 2)?;
+    world::storage_stays("both stay connected", 2, CALM)?;
     ensure(world.recorder.made_and_removed().1 == 0, "a controller was removed")?;
     world.stop()
 }
@@ -157,9 +157,7 @@ fn audit_waits(_: &Guest) -> Outcome {
     want(scope, &[])?;
     let recorder = Recorder::start()?;
     let mut connector = stas::start(Role::Connector)?;
-    wait::throughout("nothing is disconnected", Duration::from_secs(15), || {
-        controllers::live_nqns().len() == 2
-    })?;
+    world::storage_stays("nothing is disconnected", 2, Duration::from_secs(15))?;
     let mut finder = stas::start(Role::Finder)?;
     controllers::await_storage(&NQNS[..1], LIMIT)?;
     ensure(!fake.seen().hosts.is_empty(), "stafd has not asked")?;

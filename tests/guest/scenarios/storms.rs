@@ -32,9 +32,7 @@ fn storm() -> Outcome<Duration> {
 }
 
 fn event_storm(_: &Guest) -> Outcome {
-    world::target(3)?;
-    stas::configure(Role::Finder, &world::finder(&[PORT]))?;
-    stas::configure(Role::Connector, &world::connector("", &[]))?;
+    world::follow(3)?;
     let mut world = World::start(false)?;
     controllers::await_storage(&NQNS, LIMIT)?;
     let victims = controllers::all();
@@ -116,4 +114,47 @@ fn dead_targets(_: &Guest) -> Outcome {
     let spent = begin.until(Time::monotonic());
     ensure(spent < Duration::from_secs(1), format_args!("an answer took {spent:?}"))?;
     world.stop()
+}
+
+/// An address that comes after the daemon has stopped to expect anything soon.
+pub const ADDRESS_COMES: Scenario = Scenario {
+    name: "address-comes",
+    about: "a target that no address leads to is connected as soon as there is one",
+    needs: Needs { stas: true, modules: &["dummy"], ..Needs::BARE },
+    kernels: &[Kernel::V6_12],
+    seconds: 180,
+    run: address_comes,
+};
+
+fn address_comes(_: &Guest) -> Outcome {
+    nvmet::port(1, "0.0.0.0", PORT)?;
+    nvmet::subsystem(NQNS[0], 1)?;
+    nvmet::link(1, NQNS[0])?;
+    let mut text = world::connector("", &[]);
+    text.push_str(&stas::line("192.0.2.1", PORT, Some(NQNS[0])));
+    stas::configure(Role::Connector, &text)?;
+    let mut daemon = stas::start_with(Role::Connector, &[], &[])?;
+    stas::ready(Role::Connector, &mut daemon)?;
+    let attempts = || -> Outcome<u32> {
+        let list = stas::list(Role::Connector)?;
+        let count = list.first().and_then(|c| c.get("connect attempts")?.parse().ok());
+        Ok(count.unwrap_or(0))
+    };
+    wait::until("two attempts have failed", LIMIT, || attempts().is_ok_and(|count| count == 2))?;
+    wait::throughout("no third one follows soon", Duration::from_secs(5), || {
+        attempts().is_ok_and(|count| count == 2)
+    })?;
+    for words in [
+        &["ip", "link", "add", "late0", "type", "dummy"][..],
+        &["ip", "link", "set", "late0", "up"],
+        &["ip", "addr", "add", "192.0.2.1/24", "dev", "late0"],
+    ] {
+        process::busybox(words)?;
+    }
+    // Without the news of the address it would be another 49 s at least.
+    let spent = controllers::await_storage(&NQNS[..1], Duration::from_secs(10))?;
+    say::value("connected_after_ms", &spent.as_millis());
+    ensure(spent < Duration::from_secs(2), format_args!("it took {spent:?}"))?;
+    daemon.stop(world::STOP)?;
+    Ok(())
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::inside::process::Process;
 use crate::inside::stas::{self, Role};
 use crate::inside::uevents::Recorder;
-use crate::inside::{Outcome, bus, nvmet};
+use crate::inside::{Outcome, bus, controllers, nvmet, say, wait};
 
 /// The port on which the target announces and serves.
 pub(super) const PORT: u16 = 8009;
@@ -48,6 +48,25 @@ pub(super) fn connector(settings: &str, nqns: &[&str]) -> String {
     let line = |nqn: &&str| stas::line("127.0.0.1", PORT, Some(nqn));
     let lines: String = nqns.iter().map(line).collect();
     format!("{CONNECTOR}{settings}[Controllers]\n{lines}")
+}
+
+/// A target as [`target`] makes it, and both daemons configured to follow it.
+pub(super) fn follow(count: usize) -> Outcome {
+    target(count)?;
+    stas::configure(Role::Finder, &finder(&[PORT]))?;
+    stas::configure(Role::Connector, &connector("", &[]))
+}
+
+/// Sees for a while that exactly `count` storage connections live.
+pub(super) fn storage_stays(what: &str, count: usize, span: Duration) -> Outcome {
+    wait::throughout(what, span, || controllers::live_nqns().len() == count)
+}
+
+/// Reports the memory of both daemons.
+pub(super) fn say_resident(finder: &Process, connector: &Process) -> Outcome {
+    say::value("stafd_resident_kib", &finder.resident_kib()?);
+    say::value("stacd_resident_kib", &connector.resident_kib()?);
+    Ok(())
 }
 
 /// Both daemons, running, with what they run beside.

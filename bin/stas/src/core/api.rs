@@ -12,7 +12,6 @@ use plinth::time::Time;
 use serde_json::{Map, Value, json};
 
 use super::base::Base;
-use super::connector::Connector;
 use super::controller::{Controller, State};
 use super::dc::{Dc, Origin, python_bool};
 use super::finder::Finder;
@@ -79,14 +78,14 @@ pub trait Sysfs {
 }
 
 /// A role that has something to add to its controllers' dictionaries.
-trait Describe: super::fleet::Role {
+pub(super) trait Describe: super::fleet::Role {
     /// Additions to `controller_info`.
     fn info(&self, now: Time, base: &Base, into: &mut Dict);
     /// Additions to `list_controllers` with details.
     fn details(&self, into: &mut Dict);
 }
 
-type Dict = BTreeMap<String, String>;
+pub(super) type Dict = BTreeMap<String, String>;
 
 fn put(dict: &mut Dict, key: &str, value: impl Into<String>) {
     dict.insert(key.to_owned(), value.into());
@@ -246,7 +245,7 @@ fn log_level(base: &Base) -> &'static str {
 }
 
 /// Answers what both daemons answer alike.
-fn common<R: Describe>(
+pub(super) fn common<R: Describe>(
     now: Time,
     request: &Request,
     base: &mut Base,
@@ -279,35 +278,10 @@ fn common<R: Describe>(
     }
 }
 
-impl Connector {
-    /// Answers a client.
-    pub fn answer(
-        &mut self,
-        now: Time,
-        request: &Request,
-        sysfs: &dyn Sysfs,
-        out: &mut Vec<Action>,
-    ) -> Reply {
-        common(now, request, &mut self.base, &self.fleet, sysfs, out)
-    }
-
-    /// One line for the service manager.
-    #[must_use]
-    pub fn status(&self) -> String {
-        status(&self.fleet)
-    }
-}
-
 impl Finder {
-    /// Answers a client.
-    pub fn answer(
-        &mut self,
-        now: Time,
-        request: &Request,
-        sysfs: &dyn Sysfs,
-        out: &mut Vec<Action>,
-    ) -> Reply {
-        match request {
+    /// Answers what only stafd can be asked, or answers in its own way.
+    pub(super) fn pages(&self, now: Time, request: &Request, sysfs: &dyn Sysfs) -> Option<Reply> {
+        Some(match request {
             Request::GetLogPages(fields) => {
                 let tid = self.base.tid(fields);
                 let found = self.fleet.get(&tid).and_then(|_| self.knower(&tid));
@@ -325,8 +299,8 @@ impl Finder {
                 map.insert("avahi".to_owned(), avahi);
                 Reply::Json(Value::Object(map).to_string())
             }
-            _ => common(now, request, &mut self.base, &self.fleet, sysfs, out),
-        }
+            _ => return None,
+        })
     }
 
     fn all_log_pages(&self, now: Time, detailed: bool, sysfs: &dyn Sysfs) -> Reply {
@@ -348,15 +322,10 @@ impl Finder {
             .collect();
         Reply::Json(Value::Array(list).to_string())
     }
-
-    /// One line for the service manager.
-    #[must_use]
-    pub fn status(&self) -> String {
-        status(&self.fleet)
-    }
 }
 
-fn status<R: super::fleet::Role>(fleet: &Fleet<R>) -> String {
+/// One line for the service manager.
+pub(super) fn status<R: super::fleet::Role>(fleet: &Fleet<R>) -> String {
     let total = fleet.iter().count();
     let connected = fleet.iter().filter(|c| c.device().is_some()).count();
     let live = fleet.iter().filter(|c| c.live().is_some()).count();

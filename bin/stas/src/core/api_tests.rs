@@ -9,11 +9,12 @@ use serde_json::{Value, json};
 use super::super::DISC_NQN;
 use super::super::connector::Connector;
 use super::super::finder::Finder;
+use super::super::machine::Parts;
 use super::super::port::{Action, DeviceEvent, Input, Notice, StafdEvent};
 use super::super::report::{self, Validity};
 use super::super::secret::Secret;
 use super::super::testing::{
-    Core, ECONNREFUSED, HOST, NQN, SECOND, SOAK, World, config, dc, dc_fields, io, io_fields, page,
+    ECONNREFUSED, HOST, NQN, SECOND, SOAK, World, config, dc, dc_fields, io, io_fields, page,
     record, wants_dc, wants_io,
 };
 use super::super::tid::Fields;
@@ -36,14 +37,14 @@ fn finding(records: &[Vec<u8>]) -> World<Finder> {
     world
 }
 
-fn dicts<C: Core>(world: &mut World<C>, request: &Request) -> Vec<BTreeMap<String, String>> {
+fn dicts<C: Parts>(world: &mut World<C>, request: &Request) -> Vec<BTreeMap<String, String>> {
     match world.ask(request) {
         Reply::Dicts(dicts) => dicts,
         other => panic!("{request:?} brought {other:?}"),
     }
 }
 
-fn info<C: Core>(world: &mut World<C>, fields: Fields) -> Value {
+fn info<C: Parts>(world: &mut World<C>, fields: Fields) -> Value {
     world.ask_json(&Request::ControllerInfo(fields))
 }
 

@@ -31,9 +31,9 @@ fn foreign() -> Device {
 
 /// A foreign connection appears after the start.
 fn add(world: &mut World<Connector>, device: Device) {
-    let id = device.id.clone();
+    let name = device.id.name.clone();
     world.kernel.devices.push(device);
-    world.tell(Input::Device(DeviceEvent::Added(id)));
+    world.tell(Input::Device(DeviceEvent::Added { name }));
 }
 
 // R140

@@ -15,7 +15,9 @@ use super::exclude;
 use super::filter::{self, Invalid};
 use super::hosts::{Answer, Hosts};
 use super::ip;
+use super::lkc::State as Saved;
 use super::port::{Action, Configuration, Notice, OpId, Record};
+use super::quiet::Quiet;
 use super::settings::{Configured, Parameters, Role};
 use super::tid::{self, Fields, Tid, TidDefaults};
 use super::timer::Timer;
@@ -44,6 +46,7 @@ pub(super) struct Base {
     tron_by_bus: bool,
     saved: String,
     complained: BTreeSet<String>,
+    pub(super) quiet: Quiet,
     started: (Time, Wall),
 }
 
@@ -66,6 +69,7 @@ impl Base {
             tron_by_bus: false,
             saved: String::new(),
             complained: BTreeSet::new(),
+            quiet: Quiet::default(),
             started: (now, wall),
             config,
         }
@@ -122,6 +126,13 @@ impl Base {
                 self.soak.start_with(now, self.config.settings.timing.config_soak);
             }
             None => {}
+        }
+    }
+
+    /// A candidate got its connection. Where a name has a new address, the former one may go now.
+    pub(super) fn bound(&mut self, now: Time) {
+        if self.hosts.is_moving() {
+            self.reconcile_soon(now);
         }
     }
 
@@ -236,6 +247,22 @@ impl Base {
             Err(invalid) => {
                 self.complain_once(Level::Warn, format!("{tid} is ignored: {invalid}"), out);
                 false
+            }
+        }
+    }
+
+    /// What the text of the state file says, if there is one that makes sense. The addresses of
+    /// host names in it are in force again.
+    pub(super) fn restore(&mut self, text: Option<&str>, out: &mut Vec<Action>) -> Option<Saved> {
+        match Saved::decode(text?) {
+            Ok(mut saved) => {
+                self.hosts.remember(std::mem::take(&mut saved.hosts));
+                Some(saved)
+            }
+            Err(reason) => {
+                let text = format!("the last known configuration is not used: {reason}");
+                log(out, Level::Warn, text);
+                None
             }
         }
     }

@@ -92,6 +92,9 @@ impl fmt::Display for State {
     }
 }
 
+/// How the registry of owners knows both daemons.
+pub const OWNER: &str = "stas";
+
 /// What a controller is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
@@ -137,6 +140,8 @@ pub struct Device {
     /// The running system cannot do without it: one of its namespaces carries the root file system
     /// or swap, directly or by way of other block devices.
     pub holds_system: bool,
+    /// Whose connection it is, by the host's registry; empty when nobody says so.
+    pub owner: String,
 }
 
 impl Device {
@@ -174,6 +179,7 @@ impl Device {
             dctype: text(attributes.dctype.as_ref()),
             namespaces,
             holds_system: false,
+            owner: String::new(),
         };
         device.adopt_zone();
         device
@@ -190,6 +196,12 @@ impl Device {
             }
             self.traddr = bare.to_owned();
         }
+    }
+
+    /// Whether the host's registry knows an owner, and it is not us.
+    #[must_use]
+    pub fn is_others(&self) -> bool {
+        !self.owner.is_empty() && self.owner != OWNER
     }
 
     /// Whether this passes for a discovery controller.

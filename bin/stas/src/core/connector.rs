@@ -9,16 +9,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use log::Level;
-use plinth::time::{Time, Wall};
+use plinth::time::Time;
 
 use super::base::Base;
 use super::candidate;
+use super::cid::OWNER;
 use super::controller::Controller;
 use super::exclude;
 use super::fleet::{Env, Fleet, News};
 use super::ioc::{Ioc, Origin};
 use super::lkc::{Known, State as Saved};
 use super::logpage::{Entry, SUBTYPE_NVME};
+use super::machine::{Parts, Start};
 use super::matching;
 use super::port::{Action, Configuration, DeviceEvent, Input, OpId, StafdEvent};
 use super::report::{self, Source, Validity};
@@ -56,6 +58,8 @@ pub struct Connector {
     stafd: Stafd,
     /// The controllers of the state file, until the first scan tells which of them still exist.
     restoring: Vec<Known>,
+    /// The first scan tells by the registry of owners what a former process connected.
+    importing: bool,
     /// The reconcile waits for the next scan.
     looking: bool,
     /// Audit after the next scan.
@@ -68,23 +72,19 @@ pub struct Connector {
     alone: bool,
 }
 
-impl Connector {
-    /// A core that starts at `now`, when the real-time clock shows `wall`. `restored` is the text
-    /// of the state file. Feed [`Input::Wake`] next.
-    #[must_use]
-    pub fn new(
-        config: Configuration,
-        restored: Option<&str>,
-        seed: u64,
-        now: Time,
-        wall: Wall,
-        out: &mut Vec<Action>,
-    ) -> Self {
+impl Parts for Connector {
+    const ROLE: Role = Role::Connector;
+
+    type Kind = Ioc;
+
+    fn new(start: Start<'_>, out: &mut Vec<Action>) -> Self {
+        let Start { configuration: config, restored, seed, now, wall } = start;
         let timing = &config.settings.timing;
         let mut connector = Self {
             fleet: Fleet::new(seed, &config.settings),
             stafd: Stafd::default(),
             restoring: Vec::new(),
+            importing: restored.is_none() && config.settings.disconnect_scope == Scope::OnlyStas,
             looking: false,
             audit_due: false,
             add_soak: Timer::new(timing.add_soak),
@@ -93,112 +93,106 @@ impl Connector {
             base: Base::new(Role::Connector, config, now, wall),
         };
         connector.audit_wait.start(now);
-        match restored.map(Saved::decode) {
-            Some(Ok(saved)) => {
-                connector.restoring = saved.controllers;
-                let origin = Origin::Discovered.as_str();
-                connector.restoring.extend(saved.pending.into_iter().map(|fields| Known {
-                    fields,
-                    origin: origin.to_owned(), // as careful as can be
-                    ..Known::default()
-                }));
-                connector.base.hosts.remember(saved.hosts);
-            }
-            Some(Err(reason)) => {
-                let mut env = Env { now, config: &connector.base.config, out };
-                env.say(Level::Warn, format!("the last known configuration is not used: {reason}"));
-            }
-            None => {}
+        if let Some(saved) = connector.base.restore(restored, out) {
+            connector.restoring = saved.controllers;
+            let origin = Origin::Discovered.as_str();
+            connector.restoring.extend(saved.pending.into_iter().map(|fields| Known {
+                fields,
+                origin: origin.to_owned(), // as careful as can be
+                ..Known::default()
+            }));
         }
         connector.fleet.look(&mut Env { now, config: &connector.base.config, out });
         connector
     }
 
-    /// Takes one input and adds what is to be done.
-    pub fn step(&mut self, now: Time, input: Input, out: &mut Vec<Action>) {
-        if self.base.left {
-            return;
-        }
-        let mut env = Env { now, config: &self.base.config, out };
-        if let Some(input) = self.fleet.take(&mut env, input) {
-            self.other(now, input, out);
-        }
-        self.turn(now, out);
+    fn base(&self) -> &Base {
+        &self.base
     }
 
-    /// Takes an input that is not the fleet's.
-    fn other(&mut self, now: Time, input: Input, out: &mut Vec<Action>) {
-        match input {
-            Input::Reload(config) => self.reload(now, *config, out),
-            Input::Stop => self.stop(now, out),
-            Input::Device(event) => self.device(now, &event),
-            Input::EventsLost => {
-                self.fleet.events_lost();
-                self.note_addition(now);
-            }
-            Input::Scanned(scan) => {
-                self.fleet.scanned(&mut Env { now, config: &self.base.config, out }, *scan);
-                self.after_scan(now, out);
-            }
-            Input::Resolved { op, result } => self.base.resolved(now, op, result, out),
-            Input::Stafd(event) => self.stafd(now, event, out),
-            _ => {} // the fleet's, or stafd's
-        }
-    }
-
-    /// When [`Input::Wake`] is due.
-    #[must_use]
-    pub fn next_wake(&self) -> Option<Time> {
-        if self.base.stopping.is_some() {
-            return self.base.next_wake();
-        }
-        let timers = [self.add_soak.deadline(), self.audit_wait.deadline()];
-        let own = timers.into_iter().flatten();
-        own.chain(self.fleet.next_wake()).chain(self.base.next_wake()).min()
-    }
-
-    /// The controllers, for tests and simulations.
-    #[must_use]
-    pub const fn fleet(&self) -> &Fleet<Ioc> {
+    fn fleet(&self) -> &Fleet<Ioc> {
         &self.fleet
     }
 
-    fn turn(&mut self, now: Time, out: &mut Vec<Action>) {
-        if self.base.stopping.is_some() {
-            self.base.leave_if(now, true, out);
-            return;
+    fn parts(&mut self) -> (&mut Base, &mut Fleet<Ioc>) {
+        (&mut self.base, &mut self.fleet)
+    }
+
+    fn reload(&mut self, now: Time, config: Configuration, out: &mut Vec<Action>) {
+        let before = self.may_audit();
+        self.base.reload(now, config, out);
+        if !self.audits() {
+            self.add_soak.stop();
+        } else if !before {
+            self.audit_soon(now, out);
         }
-        self.expire(now, out);
-        let waiting = self.base.hosts.is_pending() || self.stafd.asking.is_some() || self.looking;
-        if self.base.round.is_some_and(|round| !waiting || now >= round.until) {
-            self.reconcile(now, out);
-            self.base.end_round(now);
-        }
-        loop {
-            self.fleet.pump(&mut Env { now, config: &self.base.config, out });
-            let news = self.fleet.take_news();
-            if news.is_empty() {
-                break;
-            }
-            let bound = news.iter().any(|item| matches!(item, News::Bound(_)));
-            if bound && self.base.hosts.is_moving() {
-                self.base.reconcile_soon(now);
-            }
+        let idle: Vec<Tid> = self
+            .fleet
+            .iter()
+            .filter(|c| c.device().is_none() && !c.retry.is_running())
+            .map(|c| c.tid.clone())
+            .collect();
+        for tid in idle {
+            self.fleet.hurry(&tid);
         }
     }
 
-    fn expire(&mut self, now: Time, out: &mut Vec<Action>) {
-        let (fleet, base) = (&mut self.fleet, &mut self.base);
-        base.hosts.retry(now, || fleet.new_op(), out);
-        if base.soak.take_expired(now) {
-            base.begin_round(now, || fleet.new_op(), out);
-            self.ask_stafd(out);
-            if self.audits() {
-                // What the system runs on is judged by the present.
-                self.looking = true;
-                self.fleet.look(&mut Env { now, config: &self.base.config, out });
+    /// Connections outlive stacd: nothing is disconnected, nothing waited for.
+    fn stop(&mut self, now: Time, out: &mut Vec<Action>) {
+        self.base.stopping = Some(now);
+        self.base.distrust_state_file();
+        self.save(out);
+        self.fleet.stop(&mut Env { now, config: &self.base.config, out }, true);
+    }
+
+    fn device(&mut self, now: Time, event: DeviceEvent, _out: &mut Vec<Action>) {
+        match event {
+            DeviceEvent::Added { .. } => {
+                self.fleet.stale();
+                self.note_addition(now);
             }
+            DeviceEvent::Removed { name } => self.fleet.device_removed(&name),
+            DeviceEvent::Connected { name } | DeviceEvent::Rediscover { name } => {
+                self.fleet.device_live(&name);
+            }
+            DeviceEvent::Aen { .. } => {} // namespaces are the kernel's business
         }
+    }
+
+    fn events_lost(&mut self, now: Time) {
+        self.note_addition(now);
+    }
+
+    fn after_scan(&mut self, now: Time, out: &mut Vec<Action>) {
+        self.looking = false;
+        let restoring = std::mem::take(&mut self.restoring).into_iter();
+        let restoring = restoring.map(|known| (self.base.tid(&known.fields), known)).collect();
+        for (tid, known) in candidate::connected::<Ioc, _>(restoring, self.fleet.scan()) {
+            let origin = Origin::parse(&known.origin);
+            let role = Ioc { origin, entry: None, reporters: known.reporters };
+            let env = Env { now, config: &self.base.config, out };
+            self.fleet.want(&env, tid, Parameters::default(), role);
+        }
+        if std::mem::take(&mut self.importing) {
+            self.import(now, out);
+        }
+        if std::mem::take(&mut self.audit_due) && self.audits() {
+            self.audit(now, out);
+        }
+    }
+
+    fn other(&mut self, now: Time, input: Input, out: &mut Vec<Action>) {
+        if let Input::Stafd(event) = input {
+            self.stafd(now, event, out);
+        }
+    }
+
+    fn own_wake(&self) -> Option<Time> {
+        let timers = [self.add_soak.deadline(), self.audit_wait.deadline()];
+        timers.into_iter().flatten().min()
+    }
+
+    fn expire(&mut self, now: Time, out: &mut Vec<Action>) {
         let waited = self.audit_wait.take_expired(now);
         self.alone |= waited;
         if waited || self.add_soak.take_expired(now) {
@@ -206,20 +200,57 @@ impl Connector {
         }
     }
 
-    fn device(&mut self, now: Time, event: &DeviceEvent) {
-        match event {
-            DeviceEvent::Added(_) => {
-                self.fleet.stale();
-                self.note_addition(now);
-            }
-            DeviceEvent::Removed { name } => self.fleet.device_removed(name),
-            DeviceEvent::Connected { name } | DeviceEvent::Rediscover { name } => {
-                self.fleet.device_live(name);
-            }
-            DeviceEvent::Aen { .. } => {} // namespaces are the kernel's business
+    fn ask_sources(&mut self, now: Time, out: &mut Vec<Action>) {
+        self.ask_stafd(out);
+        if self.audits() {
+            // What the system runs on is judged by the present.
+            self.looking = true;
+            self.fleet.look(&mut Env { now, config: &self.base.config, out });
         }
     }
 
+    fn awaits_sources(&self) -> bool {
+        self.stafd.asking.is_some() || self.looking
+    }
+
+    fn reconcile(&mut self, now: Time, configured: Vec<(Tid, Parameters)>, out: &mut Vec<Action>) {
+        let wanted = self.wanted(configured, out);
+        let unwanted: Vec<(Tid, bool)> = self
+            .fleet
+            .wanted()
+            .filter(|tid| !wanted.contains_key(tid) && self.may_go(tid))
+            .map(|tid| (tid.clone(), self.keeps(tid)))
+            .collect();
+        let env = Env { now, config: &self.base.config, out };
+        for (tid, keep) in unwanted {
+            self.fleet.doom(tid, keep);
+        }
+        let mut hurried = Vec::new();
+        for (tid, wanted) in wanted {
+            let role = Ioc { origin: wanted.origin, entry: None, reporters: Vec::new() };
+            self.fleet.want(&env, tid.clone(), wanted.overrides, role);
+            let Some(controller) = self.fleet.get_mut(&tid) else { continue };
+            controller.role.origin = wanted.origin;
+            controller.role.reporters = wanted.reporters;
+            if controller.role.update(wanted.entry) && controller.device().is_none() {
+                hurried.push(tid);
+            }
+        }
+        for tid in hurried {
+            self.fleet.pardon(&tid);
+            self.fleet.hurry(&tid);
+        }
+        self.save(out);
+    }
+
+    fn told(&mut self, now: Time, news: News, _out: &mut Vec<Action>) {
+        if matches!(news, News::Bound(_)) {
+            self.base.bound(now);
+        }
+    }
+}
+
+impl Connector {
     // stafd.
 
     fn ask_stafd(&mut self, out: &mut Vec<Action>) {
@@ -325,6 +356,22 @@ impl Connector {
         }
     }
 
+    /// Takes in what a former process entered in the registry, as careful as can be.
+    fn import(&mut self, now: Time, out: &mut Vec<Action>) {
+        let scan = self.fleet.scan();
+        let ours = scan
+            .devices
+            .iter()
+            .filter(|device| device.owner == OWNER && device.is_io() && !device.state.is_gone());
+        let ours: Vec<Tid> =
+            ours.map(|d| self.base.tid(&matching::fields_of(d, &scan.interfaces))).collect();
+        let env = Env { now, config: &self.base.config, out };
+        for tid in ours {
+            let role = Ioc { origin: Origin::Discovered, entry: None, reporters: Vec::new() };
+            self.fleet.want(&env, tid, Parameters::default(), role);
+        }
+    }
+
     /// Takes foreign connections into the table; the next reconcile judges them like any other.
     fn audit(&mut self, now: Time, out: &mut Vec<Action>) {
         let settings = &self.base.config.settings;
@@ -337,7 +384,7 @@ impl Connector {
             if !audited || !device.is_io() || device.state.is_gone() {
                 continue;
             }
-            if device.holds_system && !settings.disconnect_boot {
+            if device.is_others() || (device.holds_system && !settings.disconnect_boot) {
                 continue;
             }
             if ours.contains(&device.id) || leaving.contains(&device.id) {
@@ -361,51 +408,6 @@ impl Connector {
         }
     }
 
-    fn after_scan(&mut self, now: Time, out: &mut Vec<Action>) {
-        self.looking = false;
-        let restoring = std::mem::take(&mut self.restoring).into_iter();
-        let restoring = restoring.map(|known| (self.base.tid(&known.fields), known)).collect();
-        for (tid, known) in candidate::connected::<Ioc, _>(restoring, self.fleet.scan()) {
-            let origin = Origin::parse(&known.origin);
-            let role = Ioc { origin, entry: None, reporters: known.reporters };
-            let env = Env { now, config: &self.base.config, out };
-            self.fleet.want(&env, tid, Parameters::default(), role);
-        }
-        if std::mem::take(&mut self.audit_due) && self.audits() {
-            self.audit(now, out);
-        }
-    }
-
-    fn reload(&mut self, now: Time, config: Configuration, out: &mut Vec<Action>) {
-        let before = self.may_audit();
-        self.base.reload(now, config, out);
-        if !self.audits() {
-            self.add_soak.stop();
-        } else if !before {
-            self.audit_soon(now, out);
-        }
-        let idle: Vec<Tid> = self
-            .fleet
-            .iter()
-            .filter(|c| c.device().is_none() && !c.retry.is_running())
-            .map(|c| c.tid.clone())
-            .collect();
-        for tid in idle {
-            self.fleet.hurry(&tid);
-        }
-    }
-
-    /// Connections outlive stacd: nothing is disconnected, nothing waited for.
-    fn stop(&mut self, now: Time, out: &mut Vec<Action>) {
-        if self.base.stopping.is_some() {
-            return;
-        }
-        self.base.stopping = Some(now);
-        self.base.distrust_state_file();
-        self.save(out);
-        self.fleet.stop(&mut Env { now, config: &self.base.config, out }, true);
-    }
-
     fn save(&mut self, out: &mut Vec<Action>) {
         let known = self.fleet.iter().map(|c| Known {
             fields: c.tid.fields().clone(),
@@ -421,44 +423,13 @@ impl Connector {
         self.base.save(text, out);
     }
 
-    // Reconcile: what is wanted, against what there is.
-
-    fn reconcile(&mut self, now: Time, out: &mut Vec<Action>) {
-        self.fleet.stale();
-        let wanted = self.wanted(out);
-        let unwanted: Vec<(Tid, bool)> = self
-            .fleet
-            .wanted()
-            .filter(|tid| !wanted.contains_key(tid) && self.may_go(tid))
-            .map(|tid| (tid.clone(), self.keeps(tid)))
-            .collect();
-        let env = Env { now, config: &self.base.config, out };
-        for (tid, keep) in unwanted {
-            self.fleet.doom(tid, keep);
-        }
-        let mut hurried = Vec::new();
-        for (tid, wanted) in wanted {
-            let role = Ioc { origin: wanted.origin, entry: None, reporters: Vec::new() };
-            self.fleet.want(&env, tid.clone(), wanted.overrides, role);
-            let Some(controller) = self.fleet.get_mut(&tid) else { continue };
-            controller.role.origin = wanted.origin;
-            controller.role.reporters = wanted.reporters;
-            if controller.role.update(wanted.entry) && controller.device().is_none() {
-                hurried.push(tid);
-            }
-        }
-        for tid in hurried {
-            self.fleet.pardon(&tid);
-            self.fleet.hurry(&tid);
-        }
-        self.save(out);
-    }
-
-    fn wanted(&mut self, out: &mut Vec<Action>) -> BTreeMap<Tid, Wanted> {
-        let fleet = &self.fleet;
-        let connected = |tid: &Tid| fleet.get(tid).is_some_and(|c| c.device().is_some());
+    fn wanted(
+        &mut self,
+        configured: Vec<(Tid, Parameters)>,
+        out: &mut Vec<Action>,
+    ) -> BTreeMap<Tid, Wanted> {
         let mut wanted: BTreeMap<Tid, Wanted> = BTreeMap::new();
-        for (tid, overrides) in self.base.configured(connected, out) {
+        for (tid, overrides) in configured {
             let origin = Origin::Configured;
             wanted.entry(tid).or_insert(Wanted {
                 overrides,

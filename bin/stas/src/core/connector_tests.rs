@@ -43,7 +43,7 @@ fn what_a_log_page_names_is_connected_and_what_it_no_longer_names_is_not() {
     assert_eq!(world.deleted(), "nvme3");
     assert_eq!(world.targets(), ["10.0.0.6"]);
     assert!(world.connects()[0].contains("traddr=10.0.0.6"));
-    assert!(world.core.fleet().is_settled());
+    assert!(world.core.fleet.is_settled());
 }
 
 // R139
@@ -176,7 +176,7 @@ fn a_restored_controller_takes_its_parameters_from_todays_file() {
     let text = wants_io("10.0.0.5", ";hdr-digest=true");
     let mut world = World::connector_after(&text, Some(state), devices);
     world.pass(SOAK);
-    let all: Vec<_> = world.core.fleet().iter().collect();
+    let all: Vec<_> = world.core.fleet.iter().collect();
     assert_eq!(all.len(), 1, "one identity in two spellings");
     assert_eq!((all[0].device_name(), all[0].overrides.hdr_digest), ("nvme3", Some(true)));
 }
@@ -286,6 +286,7 @@ fn without_a_way_to_the_central_controller_two_attempts_are_all() {
     world.pass(600 * SECOND);
     assert!(world.connects().is_empty());
     assert_eq!((world.at("10.0.0.5").attempts, &world.at("10.0.0.5").state), (2, &State::GaveUp));
+    assert_eq!(world.logged(Level::Info, "No further attempts"), 1);
 }
 
 // R130
@@ -353,6 +354,46 @@ fn flow_control_is_switched_off_where_the_entry_allows_it() {
         world.stafd(&page(&[entry]));
         assert_eq!(world.connects()[0].contains("disable_sqflow"), wanted, "TREQ {treq}");
     }
+}
+
+// R131
+#[test]
+fn a_secure_channel_that_cannot_be_had_is_reported_once_and_not_tried() {
+    let mut entry = record("10.0.0.5", NQN, 0);
+    (entry[3], entry[768]) = (1, 2);
+    let secure = page(&[entry]);
+    let mut world = World::connector("[Global]\nprobe-tcp=true\n");
+    world.stafd(&secure);
+    world.pass(600 * SECOND);
+    world.stafd_changes(&secure);
+    world.pass(600 * SECOND);
+    assert!(world.waiting.is_empty(), "{:?}", world.waiting);
+    assert_eq!(world.at("10.0.0.5").state, State::GaveUp);
+    assert_eq!(world.logged(Level::Error, "requires TLS"), 1);
+    // A key, or a controller that no longer demands one, brings an attempt.
+    let mut other = World::connector("");
+    other.stafd(&secure);
+    other.reload(&wants_io("10.0.0.5", ";tls=true"));
+    other.stafd_answers(Ok(&secure));
+    assert_eq!(other.at("10.0.0.5").attempts, 1);
+    world.reload("");
+    world.stafd_answers(Ok(&secure));
+    assert!(world.waiting.is_empty());
+    world.tell(Input::Stafd(StafdEvent::LogPagesChanged));
+    world.pass(SOAK);
+    world.stafd_answers(Ok(&one("10.0.0.5")));
+    assert_eq!(world.connects().len(), 1);
+}
+
+// R131, R108
+#[test]
+fn an_existing_secure_connection_is_adopted() {
+    let mut entry = record("10.0.0.5", NQN, 0);
+    (entry[3], entry[768]) = (1, 2);
+    let devices = vec![io("nvme3", "10.0.0.5", NQN)];
+    let mut world = World::connector_after("", None, devices);
+    world.stafd(&page(&[entry]));
+    assert!(world.is_bound("10.0.0.5"));
 }
 
 // R132
@@ -478,7 +519,7 @@ fn a_thousand_wanted_and_a_thousand_existing_take_one_look_at_the_kernel() {
     let records: Vec<Vec<u8>> = (0..1000).map(|n| record(&traddr(n), NQN, 0)).collect();
     world.stafd(&page(&records));
     assert_eq!(world.scans - before, 1);
-    assert_eq!(world.core.fleet().iter().filter(|c| c.device().is_some()).count(), 1000);
+    assert_eq!(world.core.fleet.iter().filter(|c| c.device().is_some()).count(), 1000);
     assert!(world.waiting.is_empty());
     let logged = world.log.len();
     world.stafd_changes(&page(&records));

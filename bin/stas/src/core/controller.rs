@@ -55,6 +55,10 @@ pub struct Controller<R> {
     pub last_try: Time,
     /// The kernel said that the connection exists, and it is being looked for.
     pub said_to_exist: bool,
+    /// The network that it may be reached over came since the last attempt ended.
+    pub path_is_new: bool,
+    /// Its connection is being cut, and is to be made again after so long.
+    pub rest: Option<(OpId, Duration)>,
     /// The parameters it was connected with; `None` if the connection was found, not made.
     pub applied: Option<Parameters>,
     /// What is particular to its kind.
@@ -72,6 +76,8 @@ impl<R> Controller<R> {
             retry: Timer::new(retry),
             last_try: Time::ZERO,
             said_to_exist: false,
+            path_is_new: false,
+            rest: None,
             applied: None,
             role,
         }
@@ -99,7 +105,7 @@ impl<R> Controller<R> {
     #[must_use]
     pub const fn live(&self) -> Option<&DeviceId> {
         match &self.state {
-            State::Connected { device, live: true } => Some(device),
+            State::Connected { device, live: true } if self.rest.is_none() => Some(device),
             _ => None,
         }
     }

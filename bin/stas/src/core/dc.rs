@@ -73,6 +73,8 @@ pub struct Dc {
     pub unresponsive: Timer,
     /// That timer ran out, and nothing changed since.
     pub overdue: bool,
+    /// It wants no lasting connection, and is asked now and then.
+    pub polled: bool,
     /// It was reported as not responding.
     pub reported: bool,
     /// A uevent `connected` that tells nothing new is still to come: that of a first connect, or
@@ -96,6 +98,7 @@ impl Dc {
             retry: Timer::new(timing.log_page_retry),
             unresponsive: Timer::new(timing.log_page_retry),
             overdue: false,
+            polled: false,
             reported: false,
             echo_due: false,
         }
@@ -183,3 +186,7 @@ impl fleet::Role for Dc {
         false
     }
 }
+
+#[cfg(test)]
+#[path = "poll_tests.rs"]
+mod poll_tests;

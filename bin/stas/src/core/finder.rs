@@ -9,8 +9,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use log::Level;
-use plinth::time::{Time, Wall};
+use plinth::time::Time;
 
+use super::api::{Reply, Request, Sysfs};
 use super::base::Base;
 use super::candidate;
 use super::dc::{Dc, Origin};
@@ -18,6 +19,7 @@ use super::fetch::{Fetch, LID_DISCOVERY, Step};
 use super::fleet::{Env, Fleet, News};
 use super::lkc::{Known, State as Saved};
 use super::logpage::Page;
+use super::machine::{Parts, Start};
 use super::port::{Action, AdminError, Configuration, DeviceEvent, Input, Notice, OpId};
 use super::report::Validity;
 use super::settings::{Parameters, Role};
@@ -46,18 +48,13 @@ pub struct Finder {
     pub(super) ready: bool,
 }
 
-impl Finder {
-    /// A core that starts at `now`, when the real-time clock shows `wall`. `restored` is the text
-    /// of the state file. Feed [`Input::Wake`] next.
-    #[must_use]
-    pub fn new(
-        config: Configuration,
-        restored: Option<&str>,
-        seed: u64,
-        now: Time,
-        wall: Wall,
-        out: &mut Vec<Action>,
-    ) -> Self {
+impl Parts for Finder {
+    const ROLE: Role = Role::Finder;
+
+    type Kind = Dc;
+
+    fn new(start: Start<'_>, out: &mut Vec<Action>) -> Self {
+        let Start { configuration: config, restored, seed, now, wall } = start;
         let mut finder = Self {
             fleet: Fleet::new(seed, &config.settings),
             base: Base::new(Role::Finder, config, now, wall),
@@ -67,172 +64,54 @@ impl Finder {
             resync: false,
             ready: false,
         };
-        if let Some(text) = restored {
-            finder.restore(now, text, out);
+        if let Some(saved) = finder.base.restore(restored, out) {
+            finder.restore(now, saved, out);
         }
         finder
     }
 
-    fn restore(&mut self, now: Time, text: &str, out: &mut Vec<Action>) {
-        let saved = match Saved::decode(text) {
-            Ok(saved) => saved,
-            Err(reason) => {
-                let mut env = Env { now, config: &self.base.config, out };
-                env.say(Level::Warn, format!("the last known configuration is not used: {reason}"));
-                return;
-            }
-        };
-        self.leftovers = saved.pending;
-        self.base.hosts.remember(saved.hosts);
-        self.ready = !saved.controllers.is_empty();
-        let mut env = Env { now, config: &self.base.config, out };
-        for known in saved.controllers {
-            let tid = self.base.tid(&known.fields);
-            let origin = match &*known.origin {
-                "" => None, // it was saved before the first reconcile
-                word => Origin::parse(word)
-                    .map_err(|reason| env.log(Level::Error, &tid, None, &reason))
-                    .ok(),
-            };
-            let mut role = Dc::new(origin, &env.config.settings.timing);
-            if let Some(page) = known.page {
-                (role.page, role.validity) = (page, Validity::Cached);
-            }
-            self.fleet.want(&env, tid, Parameters::default(), role);
-        }
-        if !self.leftovers.is_empty() {
-            self.fleet.look(&mut env);
-        }
+    fn base(&self) -> &Base {
+        &self.base
     }
 
-    /// Takes one input and adds what is to be done.
-    pub fn step(&mut self, now: Time, input: Input, out: &mut Vec<Action>) {
-        if self.base.left {
-            return;
-        }
-        let mut env = Env { now, config: &self.base.config, out };
-        if let Some(input) = self.fleet.take(&mut env, input) {
-            self.other(now, input, out);
-        }
-        self.turn(now, out);
-    }
-
-    /// Takes an input that is not the fleet's.
-    fn other(&mut self, now: Time, input: Input, out: &mut Vec<Action>) {
-        match input {
-            Input::Reload(config) => self.reload(now, *config, out),
-            Input::Stop => self.stop(now, out),
-            Input::Device(event) => self.device(now, event, out),
-            Input::EventsLost => {
-                self.fleet.events_lost();
-                self.early.clear();
-                self.resync = true;
-            }
-            Input::Scanned(scan) => {
-                self.fleet.scanned(&mut Env { now, config: &self.base.config, out }, *scan);
-                self.after_scan(now, out);
-            }
-            Input::AdminDone { op, result } => {
-                self.admin_done(now, op, result.as_deref().map_err(|error| *error), out);
-            }
-            Input::Resolved { op, result } => self.base.resolved(now, op, result, out),
-            Input::Announced(fields) => self.announced(now, fields, out),
-            _ => {} // the fleet's, or stacd's
-        }
-    }
-
-    /// When [`Input::Wake`] is due.
-    #[must_use]
-    pub fn next_wake(&self) -> Option<Time> {
-        if self.base.stopping.is_some() {
-            return self.base.next_wake();
-        }
-        let fetches = self.fleet.iter().filter_map(|c| c.role.retry.deadline());
-        let patience = self.fleet.iter().filter_map(|c| c.role.unresponsive.deadline());
-        fetches.chain(patience).chain(self.fleet.next_wake()).chain(self.base.next_wake()).min()
-    }
-
-    /// The controllers, for tests and simulations.
-    #[must_use]
-    pub const fn fleet(&self) -> &Fleet<Dc> {
+    fn fleet(&self) -> &Fleet<Dc> {
         &self.fleet
     }
 
-    /// Whether no reconcile is under way or about to begin.
-    #[must_use]
-    pub const fn is_calm(&self) -> bool {
-        self.base.round.is_none() && !self.base.soak.is_running()
+    fn parts(&mut self) -> (&mut Base, &mut Fleet<Dc>) {
+        (&mut self.base, &mut self.fleet)
     }
 
-    fn turn(&mut self, now: Time, out: &mut Vec<Action>) {
-        if self.base.stopping.is_some() {
-            let mut env = Env { now, config: &self.base.config, out };
-            self.fleet.pump_disposals(&mut env);
-            self.base.leave_if(now, self.fleet.is_settled(), out);
-            return;
-        }
-        self.expire(now, out);
-        if self.base.round.is_some_and(|round| !self.base.hosts.is_pending() || now >= round.until)
-        {
-            self.reconcile(now, out);
-            self.base.end_round(now);
-        }
-        loop {
-            self.fleet.pump(&mut Env { now, config: &self.base.config, out });
-            let news = self.fleet.take_news();
-            if news.is_empty() {
-                break;
+    fn reload(&mut self, now: Time, config: Configuration, out: &mut Vec<Action>) {
+        self.base.reload(now, config, out);
+        for tid in self.fleet.tids() {
+            if let Some(controller) = self.fleet.get_mut(&tid) {
+                controller.role.unresponsive.stop();
+                controller.role.reported = false;
+                if controller.role.polled {
+                    self.fleet.hurry(&tid);
+                }
             }
-            for item in news {
-                self.told(now, item, out);
-            }
-        }
-        if self.fleet.connecting().next().is_none() {
-            self.early.clear();
-        }
-    }
-
-    fn expire(&mut self, now: Time, out: &mut Vec<Action>) {
-        let (fleet, base) = (&mut self.fleet, &mut self.base);
-        base.hosts.retry(now, || fleet.new_op(), out);
-        if base.soak.take_expired(now) {
-            base.begin_round(now, || fleet.new_op(), out);
-        }
-        let mut due = Vec::new();
-        for controller in self.fleet.iter_mut() {
-            if controller.role.retry.take_expired(now) {
-                due.push(controller.tid.clone());
-            }
-            if controller.role.unresponsive.take_expired(now) {
-                controller.role.overdue = true;
-                self.base.reconcile_soon(now);
-            }
-        }
-        for tid in due {
+            self.judge_patience(now, &tid, out);
             self.fetch(now, &tid, out);
         }
     }
 
-    fn told(&mut self, now: Time, news: News, out: &mut Vec<Action>) {
-        match news {
-            News::Bound(tid) => {
-                let Some(controller) = self.fleet.get_mut(&tid) else { return };
-                let seen = self.early.remove(controller.device_name());
-                controller.role.echo_due = controller.applied.is_some() && !seen;
-                self.judge_patience(now, &tid, out);
-                self.fetch(now, &tid, out);
-                if self.base.hosts.is_moving() {
-                    self.base.reconcile_soon(now);
-                }
-            }
-            News::Live(tid) => self.fetch(now, &tid, out),
-            News::Lost(tid) | News::Failed(tid) => self.judge_patience(now, &tid, out),
-        }
+    fn stop(&mut self, now: Time, out: &mut Vec<Action>) {
+        let keep = self.base.config.settings.persistent_connections;
+        self.base.stopping = Some(now + self.base.config.settings.timing.stop_limit * 4 / 5);
+        self.base.soak.stop();
+        self.base.round = None;
+        let pending = self.pending(keep);
+        let text = Saved { pending, ..self.remembered() }.encode();
+        self.base.distrust_state_file();
+        self.base.save(text, out);
+        self.fleet.stop(&mut Env { now, config: &self.base.config, out }, keep);
     }
 
     fn device(&mut self, now: Time, event: DeviceEvent, out: &mut Vec<Action>) {
         match event {
-            DeviceEvent::Added(_) => self.fleet.stale(),
+            DeviceEvent::Added { .. } => self.fleet.stale(),
             DeviceEvent::Removed { name } => self.fleet.device_removed(&name),
             DeviceEvent::Connected { name } => {
                 let Some(owner) = self.fleet.owner_of(&name).map(|c| c.tid.clone()) else {
@@ -257,6 +136,188 @@ impl Finder {
             }
             DeviceEvent::Aen { name, aen } => self.aen(now, &name, aen, out),
         }
+    }
+
+    fn events_lost(&mut self, _now: Time) {
+        self.early.clear();
+        self.resync = true;
+    }
+
+    fn after_scan(&mut self, now: Time, out: &mut Vec<Action>) {
+        if std::mem::take(&mut self.resync) {
+            let live: Vec<Tid> =
+                self.fleet.iter().filter(|c| c.live().is_some()).map(|c| c.tid.clone()).collect();
+            for tid in live {
+                self.fetch(now, &tid, out);
+            }
+        }
+        let leftovers = std::mem::take(&mut self.leftovers).into_iter();
+        let leftovers = leftovers.map(|fields| (self.base.tid(&fields), ())).collect();
+        for (tid, ()) in candidate::connected::<Dc, _>(leftovers, self.fleet.scan()) {
+            // Adopted here, it goes with the next reconcile unless something wants it.
+            let env = Env { now, config: &self.base.config, out };
+            let role = Dc::new(None, &env.config.settings.timing);
+            self.fleet.want(&env, tid, Parameters::default(), role);
+        }
+    }
+
+    fn other(&mut self, now: Time, input: Input, out: &mut Vec<Action>) {
+        match input {
+            Input::AdminDone { op, result } => {
+                self.admin_done(now, op, result.as_deref().map_err(|error| *error), out);
+            }
+            Input::Announced(fields) => self.announced(now, fields, out),
+            _ => {} // the fleet's, or stacd's
+        }
+    }
+
+    fn own_answer(&self, now: Time, request: &Request, sysfs: &dyn Sysfs) -> Option<Reply> {
+        self.pages(now, request, sysfs)
+    }
+
+    fn own_wake(&self) -> Option<Time> {
+        let fetches = self.fleet.iter().filter_map(|c| c.role.retry.deadline());
+        let patience = self.fleet.iter().filter_map(|c| c.role.unresponsive.deadline());
+        fetches.chain(patience).min()
+    }
+
+    fn expire(&mut self, now: Time, out: &mut Vec<Action>) {
+        let mut due = Vec::new();
+        for controller in self.fleet.iter_mut() {
+            if controller.role.retry.take_expired(now) {
+                due.push(controller.tid.clone());
+            }
+            if controller.role.unresponsive.take_expired(now) {
+                controller.role.overdue = true;
+                self.base.reconcile_soon(now);
+            }
+        }
+        for tid in due {
+            self.fetch(now, &tid, out);
+        }
+    }
+
+    fn reconcile(&mut self, now: Time, configured: Vec<(Tid, Parameters)>, out: &mut Vec<Action>) {
+        let mut sourced: BTreeMap<Tid, (Origin, Parameters)> = BTreeMap::new();
+        for (tid, overrides) in configured {
+            sourced.entry(tid).or_insert((Origin::Configured, overrides));
+        }
+        for fields in &self.announced {
+            let tid = self.base.tid(fields);
+            sourced.entry(tid).or_insert((Origin::Discovered, Parameters::default()));
+        }
+        // A discovered controller outlives its announcement, and so does what it refers to.
+        let lingering: Vec<Tid> = self
+            .fleet
+            .iter()
+            .filter(|c| c.role.origin == Some(Origin::Discovered) && !c.role.overdue)
+            .map(|c| c.tid.clone())
+            .collect();
+        for tid in self.referrals(sourced.keys().chain(&lingering).cloned().collect(), out) {
+            let entry = sourced.entry(tid).or_insert((Origin::Referral, Parameters::default()));
+            entry.0 = entry.0.min(Origin::Referral);
+        }
+        let mut wanted = sourced;
+        wanted.retain(|tid, _| self.base.accepts(tid, out));
+        let lingering: BTreeSet<Tid> =
+            lingering.into_iter().filter(|tid| self.base.accepts(tid, out)).collect();
+        let unwanted: Vec<Tid> = self
+            .fleet
+            .wanted()
+            .filter(|tid| !wanted.contains_key(tid) && !lingering.contains(tid))
+            .cloned()
+            .collect();
+        let env = Env { now, config: &self.base.config, out };
+        if !unwanted.is_empty() {
+            env.out.push(Action::Publish(Notice::DcRemoved));
+        }
+        for tid in unwanted {
+            self.fleet.doom(tid, false);
+        }
+        for (tid, (origin, overrides)) in wanted {
+            let mut role = Dc::new(Some(origin), &env.config.settings.timing);
+            // An entry that was merely given another path keeps what is known of its target.
+            if let Some(known) = self.knower(&tid) {
+                role.learn_from(known);
+            }
+            self.fleet.want(&env, tid.clone(), overrides, role);
+            if let Some(controller) = self.fleet.get_mut(&tid) {
+                controller.role.origin = Some(origin);
+            }
+        }
+        for tid in self.fleet.tids() {
+            self.judge_patience(now, &tid, out);
+        }
+        self.ready = true;
+        self.save(out);
+    }
+
+    fn told(&mut self, now: Time, news: News, out: &mut Vec<Action>) {
+        match news {
+            News::Bound(tid) => {
+                let Some(controller) = self.fleet.get_mut(&tid) else { return };
+                let seen = self.early.remove(controller.device_name());
+                controller.role.echo_due = controller.applied.is_some() && !seen;
+                self.judge_patience(now, &tid, out);
+                self.fetch(now, &tid, out);
+                self.base.bound(now);
+            }
+            News::Live(tid) => self.fetch(now, &tid, out),
+            News::Failed(tid) => {
+                let failed = self.fleet.iter_mut().filter(|c| c.tid == tid);
+                failed.for_each(|controller| controller.role.polled = false);
+                self.judge_patience(now, &tid, out);
+            }
+            News::Lost(tid) => self.judge_patience(now, &tid, out),
+        }
+    }
+
+    fn turned(&mut self) {
+        if self.fleet.connecting().next().is_none() {
+            self.early.clear();
+        }
+    }
+
+    fn wind_up(&mut self, now: Time, out: &mut Vec<Action>) -> bool {
+        self.fleet.pump_disposals(&mut Env { now, config: &self.base.config, out });
+        self.fleet.is_settled()
+    }
+}
+
+impl Finder {
+    fn restore(&mut self, now: Time, saved: Saved, out: &mut Vec<Action>) {
+        self.leftovers = saved.pending;
+        self.ready = !saved.controllers.is_empty();
+        let mut env = Env { now, config: &self.base.config, out };
+        for known in saved.controllers {
+            let tid = self.base.tid(&known.fields);
+            let origin = match &*known.origin {
+                "" => None, // it was saved before the first reconcile
+                word => Origin::parse(word)
+                    .map_err(|reason| env.log(Level::Error, &tid, None, &reason))
+                    .ok(),
+            };
+            let mut role = Dc::new(origin, &env.config.settings.timing);
+            if let Some(page) = known.page {
+                (role.page, role.validity) = (page, Validity::Cached);
+            }
+            self.fleet.want(&env, tid, Parameters::default(), role);
+        }
+        if !self.leftovers.is_empty() {
+            self.fleet.look(&mut env);
+        }
+    }
+
+    /// The controllers, for tests and simulations.
+    #[must_use]
+    pub const fn fleet(&self) -> &Fleet<Dc> {
+        &self.fleet
+    }
+
+    /// Whether no reconcile is under way or about to begin.
+    #[must_use]
+    pub const fn is_calm(&self) -> bool {
+        self.base.round.is_none() && !self.base.soak.is_running()
     }
 
     fn aen(&mut self, now: Time, name: &str, aen: u32, out: &mut Vec<Action>) {
@@ -344,37 +405,20 @@ impl Finder {
         self.save(out);
         if again {
             self.fetch(now, tid, out);
+        } else {
+            self.rest_if_asked(now, tid, out);
         }
     }
 
-    fn after_scan(&mut self, now: Time, out: &mut Vec<Action>) {
-        if std::mem::take(&mut self.resync) {
-            let live: Vec<Tid> =
-                self.fleet.iter().filter(|c| c.live().is_some()).map(|c| c.tid.clone()).collect();
-            for tid in live {
-                self.fetch(now, &tid, out);
-            }
-        }
-        let leftovers = std::mem::take(&mut self.leftovers).into_iter();
-        let leftovers = leftovers.map(|fields| (self.base.tid(&fields), ())).collect();
-        for (tid, ()) in candidate::connected::<Dc, _>(leftovers, self.fleet.scan()) {
-            // Adopted here, it goes with the next reconcile unless something wants it.
-            let env = Env { now, config: &self.base.config, out };
-            let role = Dc::new(None, &env.config.settings.timing);
-            self.fleet.want(&env, tid, Parameters::default(), role);
-        }
-    }
-
-    fn reload(&mut self, now: Time, config: Configuration, out: &mut Vec<Action>) {
-        self.base.reload(now, config, out);
-        let all: Vec<Tid> = self.fleet.iter().map(|c| c.tid.clone()).collect();
-        for tid in all {
-            if let Some(controller) = self.fleet.get_mut(&tid) {
-                controller.role.unresponsive.stop();
-                controller.role.reported = false;
-            }
-            self.judge_patience(now, &tid, out);
-            self.fetch(now, &tid, out);
+    /// Cuts the connection to a controller that wants none to last, until the next poll.
+    fn rest_if_asked(&mut self, now: Time, tid: &Tid, out: &mut Vec<Action>) {
+        let settings = &self.base.config.settings;
+        let Some(controller) = self.fleet.get_mut(tid) else { return };
+        controller.role.polled =
+            settings.poll_unless_persistent && controller.role.page.asks_for_polling();
+        if controller.role.polled {
+            let mut env = Env { now, config: &self.base.config, out };
+            self.fleet.rest(&mut env, tid, settings.poll_interval);
         }
     }
 
@@ -384,8 +428,7 @@ impl Finder {
         }
         self.announced = fields;
         self.base.reconcile_soon(now);
-        let all: Vec<Tid> = self.fleet.iter().map(|c| c.tid.clone()).collect();
-        for tid in all {
+        for tid in self.fleet.tids() {
             self.judge_patience(now, &tid, out);
         }
     }
@@ -397,7 +440,7 @@ impl Finder {
         let patience = self.base.config.settings.zeroconf_persistence;
         let date = patience.map(|span| self.base.date(now + span));
         let Some(controller) = self.fleet.get_mut(tid) else { return };
-        let connected = controller.device().is_some();
+        let connected = controller.device().is_some() || controller.role.polled;
         let role = &mut controller.role;
         if role.origin != Some(Origin::Discovered) || announced || connected {
             role.unresponsive.stop();
@@ -418,21 +461,6 @@ impl Finder {
             _ => "Controller not responding. Retrying...".to_owned(),
         };
         Env { now, config: &self.base.config, out }.log(Level::Info, tid, None, &text);
-    }
-
-    fn stop(&mut self, now: Time, out: &mut Vec<Action>) {
-        if self.base.stopping.is_some() {
-            return;
-        }
-        let keep = self.base.config.settings.persistent_connections;
-        self.base.stopping = Some(now + self.base.config.settings.timing.stop_limit * 4 / 5);
-        self.base.soak.stop();
-        self.base.round = None;
-        let pending = self.pending(keep);
-        let text = Saved { pending, ..self.remembered() }.encode();
-        self.base.distrust_state_file();
-        self.base.save(text, out);
-        self.fleet.stop(&mut Env { now, config: &self.base.config, out }, keep);
     }
 
     /// The connects in flight that the next process is to undo, should they succeed.
@@ -459,67 +487,6 @@ impl Finder {
     fn save(&mut self, out: &mut Vec<Action>) {
         let text = self.remembered().encode();
         self.base.save(text, out);
-    }
-
-    // Reconcile: what is wanted, against what there is.
-
-    fn reconcile(&mut self, now: Time, out: &mut Vec<Action>) {
-        self.fleet.stale();
-        let fleet = &self.fleet;
-        let connected = |tid: &Tid| fleet.get(tid).is_some_and(|c| c.device().is_some());
-        let mut sourced: BTreeMap<Tid, (Origin, Parameters)> = BTreeMap::new();
-        for (tid, overrides) in self.base.configured(connected, out) {
-            sourced.entry(tid).or_insert((Origin::Configured, overrides));
-        }
-        for fields in &self.announced {
-            let tid = self.base.tid(fields);
-            sourced.entry(tid).or_insert((Origin::Discovered, Parameters::default()));
-        }
-        // A discovered controller outlives its announcement, and so does what it refers to.
-        let lingering: Vec<Tid> = self
-            .fleet
-            .iter()
-            .filter(|c| c.role.origin == Some(Origin::Discovered) && !c.role.overdue)
-            .map(|c| c.tid.clone())
-            .collect();
-        for tid in self.referrals(sourced.keys().chain(&lingering).cloned().collect(), out) {
-            let entry = sourced.entry(tid).or_insert((Origin::Referral, Parameters::default()));
-            entry.0 = entry.0.min(Origin::Referral);
-        }
-        let mut wanted = sourced;
-        wanted.retain(|tid, _| self.base.accepts(tid, out));
-        let lingering: BTreeSet<Tid> =
-            lingering.into_iter().filter(|tid| self.base.accepts(tid, out)).collect();
-        let unwanted: Vec<Tid> = self
-            .fleet
-            .wanted()
-            .filter(|tid| !wanted.contains_key(tid) && !lingering.contains(tid))
-            .cloned()
-            .collect();
-        let env = Env { now, config: &self.base.config, out };
-        if !unwanted.is_empty() {
-            env.out.push(Action::Publish(Notice::DcRemoved));
-        }
-        for tid in unwanted {
-            self.fleet.doom(tid, false);
-        }
-        for (tid, (origin, overrides)) in wanted {
-            let mut role = Dc::new(Some(origin), &env.config.settings.timing);
-            // An entry that was merely given another path keeps what is known of its target.
-            if let Some(known) = self.knower(&tid) {
-                role.learn_from(known);
-            }
-            self.fleet.want(&env, tid.clone(), overrides, role);
-            if let Some(controller) = self.fleet.get_mut(&tid) {
-                controller.role.origin = Some(origin);
-            }
-        }
-        let all: Vec<Tid> = self.fleet.iter().map(|c| c.tid.clone()).collect();
-        for tid in all {
-            self.judge_patience(now, &tid, out);
-        }
-        self.ready = true;
-        self.save(out);
     }
 
     /// Who knows the log page of a candidate: itself, or an entry for another path to its target.

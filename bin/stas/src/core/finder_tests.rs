@@ -8,22 +8,10 @@ use log::Level;
 use super::super::dc::Origin;
 use super::super::port::{AdminCommand, AdminError, DeviceEvent, Input, Notice};
 use super::super::testing::{
-    ECONNREFUSED, NQN, SECOND, SOAK, World, dc, dc_fields, record, referral, wants_dc,
+    ECONNREFUSED, EIO, HOUR, NQN, SECOND, SOAK, World, connected, dc, dc_fields, entries, record,
+    referral, wants_dc,
 };
 use super::{AEN_DISCOVERY_CHANGED, Finder};
-
-const EIO: i32 = 5;
-const HOUR: Duration = Duration::from_secs(3600);
-
-/// A finder connected to 10.0.0.1 through `nvme0`, which serves these records.
-fn connected(text: &str, records: &[Vec<u8>]) -> World<Finder> {
-    let mut world = World::finder(&(text.to_owned() + &wants_dc("10.0.0.1")));
-    world.pass(SOAK);
-    world.connected(dc("nvme0", "10.0.0.1"));
-    world.serve("nvme0", 1, records);
-    assert!(world.is_bound("10.0.0.1"));
-    world
-}
 
 /// A finder connected to 10.0.0.1, which mDNS announces and no file names.
 fn announced(text: &str) -> World<Finder> {
@@ -51,10 +39,6 @@ fn page_signals(world: &World<Finder>) -> usize {
 
 fn removal_signals(world: &World<Finder>) -> usize {
     world.notices.iter().filter(|notice| **notice == Notice::DcRemoved).count()
-}
-
-fn entries(world: &World<Finder>) -> usize {
-    world.at("10.0.0.1").role.page.entries.len()
 }
 
 // R116

@@ -35,7 +35,7 @@ pub struct Interface {
     pub index: u32,
     /// The kernel's name, such as `eth0`; never an address label.
     pub name: String,
-    /// Whether it is administratively up.
+    /// Whether it can carry anything: set up, with the layer below it ready.
     pub up: bool,
     /// Its hardware address, when it has one of six bytes.
     pub mac: Option<[u8; 6]>,

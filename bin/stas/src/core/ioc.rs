@@ -6,7 +6,7 @@
 use super::fleet;
 use super::logpage::Entry;
 use super::port::OpId;
-use super::settings::Settings;
+use super::settings::{Parameters, Settings};
 
 /// Why an I/O controller is in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,12 +53,15 @@ pub struct Ioc {
 
 impl Ioc {
     /// Takes the entry of the latest log page. Whether the controller deserves a new attempt at
-    /// once: its discovery controller has found its way back to the centralized one.
+    /// once: its discovery controller has found its way back to the centralized one, or the
+    /// controller demands less.
     pub fn update(&mut self, entry: Option<Entry>) -> bool {
-        let before = self.entry.as_ref().is_some_and(Entry::ncc);
-        let after = entry.as_ref().is_some_and(Entry::ncc);
+        let before = self.entry.take();
         self.entry = entry;
-        before && !after
+        let ended = |flag: fn(&Entry) -> bool| {
+            before.as_ref().is_some_and(flag) && !self.entry.as_ref().is_some_and(flag)
+        };
+        ended(Entry::ncc) || ended(Entry::requires_tls)
     }
 }
 
@@ -74,6 +77,13 @@ impl fleet::Role for Ioc {
     fn gives_up(&self, attempts: u32, settings: &Settings) -> bool {
         let limit = settings.attempts_on_ncc;
         limit > 0 && attempts >= limit && self.entry.as_ref().is_some_and(Entry::ncc)
+    }
+
+    fn refuses(&self, parameters: &Parameters) -> Option<&'static str> {
+        let secure = parameters.tls == Some(true) || parameters.tls_key.is_some();
+        let required = self.entry.as_ref().is_some_and(Entry::requires_tls);
+        (required && !secure)
+            .then_some("the log page requires TLS, and no key is configured for it")
     }
 
     fn may_disable_sqflow(&self) -> bool {

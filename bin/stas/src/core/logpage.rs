@@ -16,6 +16,8 @@ pub const ENTRY_LEN: usize = 1024;
 /// The bytes of the header that carry information: GENCTR, NUMREC, RECFMT, rounded to dwords.
 pub const HEADER_LEN: u32 = 20;
 
+/// EFLAGS bit 1: the discovery controller supports explicit persistent connections.
+const EFLAGS_EPCSD: u16 = 1 << 1;
 /// EFLAGS bit 2: the discovery controller has no connection to the centralized one.
 const EFLAGS_NCC: u16 = 1 << 2;
 
@@ -31,6 +33,11 @@ const TREQS: &[(u8, &str)] =
 pub const SUBTYPE_REFERRAL: u8 = 1;
 /// Subtype: an NVM subsystem to connect to.
 pub const SUBTYPE_NVME: u8 = 2;
+/// Subtype: the discovery subsystem that was asked.
+const SUBTYPE_CURRENT: u8 = 3;
+/// TREQ bits 1:0: whether a secure channel is demanded.
+const TREQ_SECURE: u8 = 0b11;
+const TREQ_SECURE_REQUIRED: u8 = 1;
 /// TREQ bit 2: the host may switch submission queue flow control off.
 const TREQ_DISABLE_SQFLOW: u8 = 1 << 2;
 
@@ -151,6 +158,12 @@ impl Entry {
         self.treq & TREQ_DISABLE_SQFLOW != 0
     }
 
+    /// Whether the controller can be reached over a TLS channel only.
+    #[must_use]
+    pub fn requires_tls(&self) -> bool {
+        self.treq & TREQ_SECURE == TREQ_SECURE_REQUIRED && self.tsas.contains("'sectype': 'tls")
+    }
+
     /// The dictionary form, in the order of the specification's fields; all values are text.
     #[must_use]
     pub fn pairs(&self) -> Vec<(&'static str, String)> {
@@ -254,6 +267,17 @@ pub struct Page {
     pub entries: Vec<Entry>,
 }
 
+impl Page {
+    /// Whether the discovery controller says of itself that connections to it are not to last. One
+    /// that has no entry for itself says nothing.
+    #[must_use]
+    pub fn asks_for_polling(&self) -> bool {
+        let mut own = self.entries.iter().filter(|entry| entry.subtype == SUBTYPE_CURRENT);
+        let transient = |entry: &Entry| entry.eflags & EFLAGS_EPCSD == 0;
+        own.next().is_some_and(|first| transient(first) && own.all(transient))
+    }
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -331,6 +355,41 @@ pub(super) mod tests {
     fn the_flag_ncc_is_bit_two_of_eflags() {
         for (eflags, set) in [(4, true), (0, false), (3, false), (6, true)] {
             assert_eq!(Entry { eflags, ..Entry::default() }.ncc(), set, "{eflags}");
+        }
+    }
+
+    // R127
+    #[test]
+    fn a_controller_asks_for_polling_by_its_own_entry() {
+        let own = |eflags| Entry { subtype: 3, eflags, ..Entry::default() };
+        let other = || Entry { subtype: 2, ..Entry::default() };
+        for (entries, expected) in [
+            (vec![], false),
+            (vec![other()], false),
+            (vec![own(2)], false),
+            (vec![other(), own(3), own(0)], false),
+            (vec![own(5), other(), own(0)], true),
+        ] {
+            assert_eq!(Page { genctr: 1, entries }.asks_for_polling(), expected);
+        }
+    }
+
+    // R131
+    #[test]
+    fn a_secure_channel_is_required_by_treq_and_named_by_tsas() {
+        for (trtype, treq, sectype, required) in [
+            (3, 1, 1, true),
+            (3, 5, 2, true),
+            (3, 1, 0, false),
+            (3, 0, 2, false),
+            (3, 2, 2, false),
+            (3, 3, 2, false),
+            (1, 1, 2, false),
+        ] {
+            let mut bytes = raw(trtype, 2, "10.0.0.1", "4420", "nqn.a");
+            (bytes[3], bytes[768]) = (treq, sectype);
+            let entry = Entry::decode(&bytes).unwrap();
+            assert_eq!(entry.requires_tls(), required, "{trtype} {treq} {sectype}");
         }
     }
 

@@ -60,7 +60,10 @@ pub struct Scan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeviceEvent {
     /// The controller was created; its attributes may still be incomplete.
-    Added(DeviceId),
+    Added {
+        /// The kernel's name, such as `nvme3`.
+        name: String,
+    },
     /// The controller is gone. `instance` is unknown here: the directory no longer exists.
     Removed {
         /// The kernel's name, such as `nvme3`.
@@ -258,6 +261,19 @@ pub enum Action {
     QueryStafd {
         /// Bears the answer, [`StafdEvent::Answer`].
         op: OpId,
+    },
+    /// Enter the controller as ours in the host's registry of owners. Nothing answers.
+    Claim {
+        /// The controller.
+        device: DeviceId,
+        /// Make the registry where there is none.
+        make: bool,
+    },
+    /// Take the entry of a controller that is gone out of the registry, unless the host has a udev
+    /// daemon to do so. Nothing answers.
+    Disclaim {
+        /// The controller.
+        device: DeviceId,
     },
     /// Tell whoever listens on the bus and on the control socket.
     Publish(Notice),

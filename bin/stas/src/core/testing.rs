@@ -16,13 +16,11 @@ use super::api::{Reply, Request, Sysfs};
 use super::cid::{Device, State};
 use super::connector::Connector;
 use super::controller::Controller;
-use super::dc::Dc;
 use super::fabrics::Support;
 use super::finder::Finder;
-use super::fleet::{Fleet, Role as Kind};
 use super::identity::Identity;
-use super::ioc::Ioc;
 use super::logpage::{Entry, tests::raw};
+use super::machine::{Machine, Parts, Start};
 use super::port::{
     Action, AdminCommand, Configuration, ConnectError, DeviceEvent, DeviceId, Input, Notice, OpId,
     Record, Scan, StafdEvent,
@@ -37,53 +35,11 @@ pub(super) const HOST: &str =
 pub(super) const NQN: &str = "nqn.2024-01.test:a";
 pub(super) const SOAK: Duration = Duration::from_millis(1500);
 pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const EIO: i32 = 5;
 pub(super) const ECONNREFUSED: i32 = 111;
 /// A fetch, or a quiet minute, takes fewer turns than this.
 const TURNS_MAX: usize = 100_000;
-
-/// What both cores have in common.
-pub(super) trait Core {
-    type Kind: Kind;
-    const ROLE: Role;
-    fn take(&mut self, now: Time, input: Input, out: &mut Vec<Action>);
-    fn wake(&self) -> Option<Time>;
-    fn table(&self) -> &Fleet<Self::Kind>;
-    fn reply(&mut self, now: Time, request: &Request, out: &mut Vec<Action>) -> Reply;
-}
-
-impl Core for Finder {
-    type Kind = Dc;
-    const ROLE: Role = Role::Finder;
-    fn take(&mut self, now: Time, input: Input, out: &mut Vec<Action>) {
-        self.step(now, input, out);
-    }
-    fn wake(&self) -> Option<Time> {
-        self.next_wake()
-    }
-    fn table(&self) -> &Fleet<Dc> {
-        self.fleet()
-    }
-    fn reply(&mut self, now: Time, request: &Request, out: &mut Vec<Action>) -> Reply {
-        self.answer(now, request, &Attributes, out)
-    }
-}
-
-impl Core for Connector {
-    type Kind = Ioc;
-    const ROLE: Role = Role::Connector;
-    fn take(&mut self, now: Time, input: Input, out: &mut Vec<Action>) {
-        self.step(now, input, out);
-    }
-    fn wake(&self) -> Option<Time> {
-        self.next_wake()
-    }
-    fn table(&self) -> &Fleet<Ioc> {
-        self.fleet()
-    }
-    fn reply(&mut self, now: Time, request: &Request, out: &mut Vec<Action>) -> Reply {
-        self.answer(now, request, &Attributes, out)
-    }
-}
 
 /// Sysfs attributes that every controller has.
 struct Attributes;
@@ -107,6 +63,8 @@ pub(super) struct World<C> {
     pub(super) scans: usize,
     /// Operations that were asked for and have not ended.
     pub(super) waiting: Vec<Action>,
+    /// What was asked of the registry of owners.
+    pub(super) registry: Vec<Action>,
     pub(super) log: Vec<Record>,
     pub(super) saved: Vec<String>,
     pub(super) notices: Vec<Notice>,
@@ -143,10 +101,7 @@ impl World<Finder> {
 
     /// A finder that starts with this state file in front of these kernel controllers.
     pub(super) fn finder_after(text: &str, state: Option<&str>, devices: Vec<Device>) -> Self {
-        let (start, mut out) = (Time::from_nanos(1), Vec::new());
-        let config = config(Role::Finder, text);
-        let core = Finder::new(config, state, 1, start, Wall::default(), &mut out);
-        Self::begin(core, devices, out)
+        Self::begin(text, state, devices)
     }
 }
 
@@ -158,10 +113,7 @@ impl World<Connector> {
 
     /// A connector that starts with this state file in front of these kernel controllers.
     pub(super) fn connector_after(text: &str, state: Option<&str>, devices: Vec<Device>) -> Self {
-        let (start, mut out) = (Time::from_nanos(1), Vec::new());
-        let config = config(Role::Connector, text);
-        let core = Connector::new(config, state, 1, start, Wall::default(), &mut out);
-        Self::begin(core, devices, out)
+        Self::begin(text, state, devices)
     }
 
     /// stafd appears and answers the first question.
@@ -189,14 +141,18 @@ impl World<Connector> {
     }
 }
 
-impl<C: Core> World<C> {
-    fn begin(core: C, devices: Vec<Device>, out: Vec<Action>) -> Self {
+impl<C: Parts> World<C> {
+    fn begin(text: &str, restored: Option<&str>, devices: Vec<Device>) -> Self {
+        let (now, wall, mut out) = (Time::from_nanos(1), Wall::default(), Vec::new());
+        let configuration = config(C::ROLE, text);
+        let start = Start { configuration, restored, seed: 1, now, wall };
         let mut world = Self {
-            core,
-            now: Time::from_nanos(1),
+            core: C::start(start, &mut out),
+            now,
             kernel: Scan { devices, ..Scan::default() },
             scans: 0,
             waiting: Vec::new(),
+            registry: Vec::new(),
             log: Vec::new(),
             saved: Vec::new(),
             notices: Vec::new(),
@@ -210,8 +166,8 @@ impl<C: Core> World<C> {
     /// Feeds one input, and the looks at the kernel that follow from it.
     pub(super) fn tell(&mut self, input: Input) {
         let mut out = Vec::new();
-        self.core.take(self.now, input, &mut out);
-        self.core.table().assert_invariants();
+        self.core.step(self.now, input, &mut out);
+        self.core.assert_invariants();
         self.carry_out(out);
     }
 
@@ -224,6 +180,7 @@ impl<C: Core> World<C> {
                 Action::Save(text) => self.saved.push(text),
                 Action::Publish(notice) => self.notices.push(notice),
                 Action::Exit => self.left = true,
+                Action::Claim { .. } | Action::Disclaim { .. } => self.registry.push(action),
                 operation => self.waiting.push(operation),
             }
         }
@@ -237,7 +194,7 @@ impl<C: Core> World<C> {
     pub(super) fn pass(&mut self, span: Duration) {
         let end = self.now + span;
         for _ in 0..TURNS_MAX {
-            match self.core.wake() {
+            match self.core.next_wake() {
                 Some(at) if at <= end && !self.left => {
                     self.now = self.now.max(at);
                     self.tell(Input::Wake);
@@ -350,12 +307,12 @@ impl<C: Core> World<C> {
 
     /// The controllers of the table, by address.
     pub(super) fn targets(&self) -> Vec<&str> {
-        self.core.table().iter().map(|c| c.tid.fields().traddr.as_str()).collect()
+        self.core.fleet().iter().map(|c| c.tid.fields().traddr.as_str()).collect()
     }
 
     /// The controller for this address.
     pub(super) fn at(&self, traddr: &str) -> &Controller<C::Kind> {
-        let found = self.core.table().iter().find(|c| c.tid.fields().traddr == traddr);
+        let found = self.core.fleet().iter().find(|c| c.tid.fields().traddr == traddr);
         found.unwrap_or_else(|| panic!("{traddr} is not in {:?}", self.targets()))
     }
 
@@ -372,7 +329,7 @@ impl<C: Core> World<C> {
     /// A client's question.
     pub(super) fn ask(&mut self, request: &Request) -> Reply {
         let mut out = Vec::new();
-        let reply = self.core.reply(self.now, request, &mut out);
+        let reply = self.core.answer(self.now, request, &Attributes, &mut out);
         self.carry_out(out);
         reply
     }
@@ -384,6 +341,21 @@ impl<C: Core> World<C> {
             other => panic!("{request:?} brought {other:?}"),
         }
     }
+}
+
+/// A finder connected to 10.0.0.1 through `nvme0`, which serves these records.
+pub(super) fn connected(text: &str, records: &[Vec<u8>]) -> World<Finder> {
+    let mut world = World::finder(&(text.to_owned() + &wants_dc("10.0.0.1")));
+    world.pass(SOAK);
+    world.connected(dc("nvme0", "10.0.0.1"));
+    world.serve("nvme0", 1, records);
+    assert!(world.is_bound("10.0.0.1"));
+    world
+}
+
+/// How many entries of the page of 10.0.0.1 are known.
+pub(super) fn entries(world: &World<Finder>) -> usize {
+    world.at("10.0.0.1").role.page.entries.len()
 }
 
 fn log_bytes(command: AdminCommand, genctr: u64, records: &[Vec<u8>]) -> Vec<u8> {
@@ -413,6 +385,7 @@ fn device(name: &str, traddr: &str, trsvcid: &str, nqn: &str, cntrltype: &str) -
         dctype: String::new(),
         namespaces: 0,
         holds_system: false,
+        owner: String::new(),
     }
 }
 

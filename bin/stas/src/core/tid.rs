@@ -9,6 +9,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use super::ip;
 
@@ -81,8 +82,13 @@ pub struct TidDefaults<'a> {
 }
 
 /// The key of one wanted controller. Compared in normal form, shown as spelled.
+///
+/// A copy costs nothing but a count, since every table of a core has its own.
 #[derive(Clone, Debug)]
-pub struct Tid {
+pub struct Tid(Arc<Forms>);
+
+#[derive(Debug)]
+struct Forms {
     shown: Fields,
     key: Fields,
 }
@@ -93,61 +99,61 @@ impl Tid {
     pub fn new(fields: &Fields, defaults: &TidDefaults<'_>) -> Self {
         let shown = complete(fields, defaults);
         let key = normalise(&shown);
-        Self { shown, key }
+        Self(Arc::new(Forms { shown, key }))
     }
 
     /// The transport in lower case.
     #[must_use]
     pub fn transport(&self) -> &str {
-        &self.key.transport
+        &self.0.key.transport
     }
 
     /// The target's address: an IP address in canonical form, anything else in lower case.
     #[must_use]
     pub fn traddr(&self) -> &str {
-        &self.key.traddr
+        &self.0.key.traddr
     }
 
     /// The target's port without leading zeros; empty for transports without ports.
     #[must_use]
     pub fn trsvcid(&self) -> &str {
-        &self.key.trsvcid
+        &self.0.key.trsvcid
     }
 
     /// The subsystem's NQN.
     #[must_use]
     pub fn subsysnqn(&self) -> &str {
-        &self.key.subsysnqn
+        &self.0.key.subsysnqn
     }
 
     /// The source address in the same form as [`Tid::traddr`].
     #[must_use]
     pub fn host_traddr(&self) -> &str {
-        &self.key.host_traddr
+        &self.0.key.host_traddr
     }
 
     /// The interface to leave by; empty unless the transport is TCP.
     #[must_use]
     pub fn host_iface(&self) -> &str {
-        &self.key.host_iface
+        &self.0.key.host_iface
     }
 
     /// The NQN to introduce the host with.
     #[must_use]
     pub fn host_nqn(&self) -> &str {
-        &self.key.host_nqn
+        &self.0.key.host_nqn
     }
 
     /// The completed fields in their original spelling.
     #[must_use]
-    pub const fn fields(&self) -> &Fields {
-        &self.shown
+    pub fn fields(&self) -> &Fields {
+        &self.0.shown
     }
 }
 
 impl PartialEq for Tid {
     fn eq(&self, other: &Self) -> bool {
-        self.key == other.key
+        Arc::ptr_eq(&self.0, &other.0) || self.0.key == other.0.key
     }
 }
 
@@ -161,20 +167,20 @@ impl PartialOrd for Tid {
 
 impl Ord for Tid {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.key.cmp(&other.key)
+        self.0.key.cmp(&other.0.key)
     }
 }
 
 impl Hash for Tid {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.key.hash(state);
+        self.0.key.hash(state);
     }
 }
 
 impl fmt::Display for Tid {
     /// `(transport, traddr, trsvcid[, subsysnqn][, host_iface][, host_traddr])`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = &self.shown;
+        let shown = &self.0.shown;
         write!(f, "({}, {}, {}", shown.transport, shown.traddr, shown.trsvcid)?;
         for optional in [&shown.subsysnqn, &shown.host_iface, &shown.host_traddr] {
             if !optional.is_empty() {
@@ -441,9 +447,9 @@ mod tests {
             let twice = Tid::new(once.fields(), &defaults);
             prop_assert_eq!(&once, &twice);
             prop_assert_eq!(once.fields(), twice.fields());
-            let normal = Tid::new(&once.key, &defaults);
-            prop_assert_eq!(&normal.key, &once.key);
-            prop_assert_eq!(&normal.shown, &once.key);
+            let normal = Tid::new(&once.0.key, &defaults);
+            prop_assert_eq!(&normal.0.key, &once.0.key);
+            prop_assert_eq!(&normal.0.shown, &once.0.key);
         }
     }
 }

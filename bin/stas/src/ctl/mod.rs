@@ -19,9 +19,11 @@ use std::error::Error;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::ops::ControlFlow;
 use std::process::ExitCode;
 
-use plinth::err::{self, Failure};
+use plinth::cli::{Outcome, Program};
+use plinth::err::{self, FAILED, Failure, USAGE};
 use plinth::file::Root;
 
 /// What a command sees of the world.
@@ -55,6 +57,29 @@ impl World<'_> {
         let written = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
         written.map_err(|error| Failure::from(PrintError(error)))
     }
+}
+
+/// Reads a command line: goes on with the chosen command and its arguments, or breaks with the exit
+/// status where nothing but a text was asked for, which is printed.
+///
+/// # Errors
+/// A command line that was not understood; [`World::print`]'s.
+pub fn understand<A: Default>(
+    program: &Program<A>,
+    words: impl IntoIterator<Item = OsString>,
+    world: &mut World<'_>,
+) -> Result<ControlFlow<u8, (&'static str, A)>, Failure> {
+    let outcome = program.parse(words, world.env).map_err(|error| Failure::new(USAGE, error))?;
+    let (status, text) = match outcome {
+        Outcome::Run { command: Some(command), args } => {
+            return Ok(ControlFlow::Continue((command, args)));
+        }
+        Outcome::Run { command: None, .. } => (FAILED, program.help(None)),
+        Outcome::Help(text) | Outcome::Completions(text) => (0, text),
+        Outcome::Version => (0, version()),
+    };
+    world.print(&text)?;
+    Ok(ControlFlow::Break(status))
 }
 
 #[derive(Debug)]

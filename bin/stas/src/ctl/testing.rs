@@ -1,38 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! For tests: a daemon that answers as it is told, on a control socket of its own.
 
-use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 
 use serde_json::Value;
 
 use crate::core::control::{self, Call, Request};
+use crate::testing;
 
 /// What a daemon answers: a value, or name and text of an error.
 pub(crate) type Reply = Result<Value, (&'static str, &'static str)>;
 
-/// A directory of its own for every test, removed at the end.
-pub(crate) struct Place(pub(crate) PathBuf);
+/// A directory with the control socket of a daemon.
+pub(crate) struct Place(pub(crate) testing::Place);
 
 impl Place {
     pub(crate) fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("stas-ctl-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir_all(&path).expect("a fresh directory");
-        Self(path)
+        Self(testing::Place::new())
     }
 
     /// Writes a file, whose path is relative to the place.
     pub(crate) fn file(&self, path: &str, text: &str) {
-        let path = self.0.join(path);
-        fs::create_dir_all(path.parent().expect("a directory")).expect("made");
-        fs::write(path, text).expect("written");
+        self.0.file(path, text);
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
@@ -68,13 +60,6 @@ impl Place {
             }
             calls
         })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        // A directory left behind is no failure of the test.
-        drop(fs::remove_dir_all(&self.0));
     }
 }
 

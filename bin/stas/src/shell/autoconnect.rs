@@ -36,15 +36,20 @@ pub struct Mask {
 
 impl Mask {
     /// Puts the mask into its place; nothing without a udev daemon, or when somebody else was there
-    /// first. One that a crash left behind is ours again.
+    /// first. One that a crash left behind is ours again. Where no mask is wanted, such a one is
+    /// taken away.
     ///
     /// # Errors
     /// The file cannot be read or written.
-    pub fn put(root: &Root) -> io::Result<Option<Self>> {
+    pub fn put(root: &Root, wanted: bool) -> io::Result<Option<Self>> {
         if !root.exists(UDEVD) {
             return Ok(None);
         }
         let path = root.join(RULES);
+        if !wanted {
+            drop(Self { path }); // what a crash left behind
+            return Ok(None);
+        }
         match fs::read_to_string(&path) {
             Ok(text) if text == TEXT => return Ok(Some(Self { path })),
             Ok(_) => return Ok(None),
@@ -72,22 +77,22 @@ impl Drop for Mask {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::Place;
 
-    struct Tree(PathBuf);
+    struct Tree(Place);
 
     impl Tree {
-        fn new(name: &str, udevd: bool) -> Self {
-            let path = std::env::temp_dir().join(format!("stas-{name}-{}", std::process::id()));
-            drop(fs::remove_dir_all(&path));
-            fs::create_dir_all(path.join("run/udev")).unwrap();
+        fn new(udevd: bool) -> Self {
+            let place = Place::new();
+            place.directory("run/udev");
             if udevd {
-                fs::write(path.join("run/udev/control"), "").unwrap();
+                place.file("run/udev/control", "");
             }
-            Self(path)
+            Self(place)
         }
 
         fn root(&self) -> Root {
-            Root::at(&self.0)
+            self.0.root()
         }
 
         fn rules(&self) -> PathBuf {
@@ -95,16 +100,10 @@ mod tests {
         }
     }
 
-    impl Drop for Tree {
-        fn drop(&mut self) {
-            drop(fs::remove_dir_all(&self.0));
-        }
-    }
-
     #[test]
     fn the_mask_comes_and_goes_with_stafd() {
-        let tree = Tree::new("mask", true);
-        let mask = Mask::put(&tree.root()).unwrap().unwrap();
+        let tree = Tree::new(true);
+        let mask = Mask::put(&tree.root(), true).unwrap().unwrap();
         let text = fs::read_to_string(tree.rules()).unwrap();
         assert!(text.contains("nvmediscovery"));
         assert!(!text.contains("NVME_AEN") && !text.contains("rediscover"));
@@ -114,20 +113,34 @@ mod tests {
 
     #[test]
     fn a_mask_left_by_a_crash_is_taken_over() {
-        let tree = Tree::new("mask-crash", true);
-        std::mem::forget(Mask::put(&tree.root()).unwrap().unwrap());
-        drop(Mask::put(&tree.root()).unwrap().unwrap());
+        let tree = Tree::new(true);
+        std::mem::forget(Mask::put(&tree.root(), true).unwrap().unwrap());
+        drop(Mask::put(&tree.root(), true).unwrap().unwrap());
         assert!(!tree.rules().exists());
+    }
+
+    // R214
+    #[test]
+    fn the_mask_can_be_switched_off() {
+        let tree = Tree::new(true);
+        assert!(Mask::put(&tree.root(), false).unwrap().is_none());
+        assert!(!tree.rules().exists());
+        std::mem::forget(Mask::put(&tree.root(), true).unwrap().unwrap());
+        assert!(Mask::put(&tree.root(), false).unwrap().is_none());
+        assert!(!tree.rules().exists(), "ours, from before");
+        fs::write(tree.rules(), "# mine\n").unwrap();
+        assert!(Mask::put(&tree.root(), false).unwrap().is_none());
+        assert_eq!(fs::read_to_string(tree.rules()).unwrap(), "# mine\n");
     }
 
     #[test]
     fn a_file_of_somebody_else_is_left_alone() {
-        let tree = Tree::new("mask-foreign", true);
+        let tree = Tree::new(true);
         fs::create_dir_all(tree.rules().parent().unwrap()).unwrap();
         fs::write(tree.rules(), "# mine\n").unwrap();
-        assert!(Mask::put(&tree.root()).unwrap().is_none());
+        assert!(Mask::put(&tree.root(), true).unwrap().is_none());
         fs::remove_file(tree.rules()).unwrap();
-        let mask = Mask::put(&tree.root()).unwrap().unwrap();
+        let mask = Mask::put(&tree.root(), true).unwrap().unwrap();
         fs::write(tree.rules(), "# mine\n").unwrap();
         drop(mask);
         assert_eq!(fs::read_to_string(tree.rules()).unwrap(), "# mine\n");
@@ -135,8 +148,8 @@ mod tests {
 
     #[test]
     fn without_a_udev_daemon_nothing_is_made() {
-        let tree = Tree::new("mask-none", false);
-        assert!(Mask::put(&tree.root()).unwrap().is_none());
+        let tree = Tree::new(false);
+        assert!(Mask::put(&tree.root(), true).unwrap().is_none());
         assert!(!tree.rules().exists());
     }
 }

@@ -186,38 +186,28 @@ pub fn support(root: &Root) -> (Support, Option<String>) {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
+    use crate::testing::Place;
 
-    struct Tree(PathBuf);
+    struct Tree(Place);
 
     impl Tree {
-        fn new(name: &str, files: &[(&str, &[u8])]) -> Self {
-            let path = std::env::temp_dir().join(format!("stas-{name}-{}", std::process::id()));
+        fn new(files: &[(&str, &[u8])]) -> Self {
+            let place = Place::new();
             for (file, content) in files {
-                let file = path.join(file);
-                fs::create_dir_all(file.parent().unwrap()).unwrap();
-                fs::write(file, content).unwrap();
+                place.file(file, content);
             }
-            fs::create_dir_all(&path).unwrap();
-            Self(path)
+            Self(place)
         }
 
         fn load(&self) -> Loaded {
             Source {
                 role: Role::Finder,
                 file: "/etc/stas/stafd.conf".into(),
-                root: Root::at(&self.0),
+                root: self.0.root(),
                 credentials: Some(self.0.join("credentials")),
             }
             .load()
-        }
-    }
-
-    impl Drop for Tree {
-        fn drop(&mut self) {
-            drop(fs::remove_dir_all(&self.0));
         }
     }
 
@@ -226,7 +216,7 @@ mod tests {
 
     #[test]
     fn without_a_file_the_defaults_apply() {
-        let loaded = Tree::new("defaults", &[NQN, ID]).load();
+        let loaded = Tree::new(&[NQN, ID]).load();
         assert!(!loaded.is_damaged());
         assert_eq!(loaded.settings, Settings::new(Role::Finder));
         assert_eq!(loaded.identity.unwrap().nqn, "nqn.2014-08.org.example:host");
@@ -236,25 +226,22 @@ mod tests {
     #[test]
     fn secrets_come_from_files_and_credentials() {
         let secret = b"DHHC-1:00:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh+KfiaR:\n";
-        let tree = Tree::new(
-            "secrets",
-            &[
-                NQN,
-                ID,
-                ("etc/nvme/one", secret),
-                ("credentials/two", secret),
-                ("credentials/host", secret),
-                ("etc/stas/sys.conf", b"[Host]\nkey=credential:host\n"),
-                (
-                    "etc/stas/stafd.conf",
-                    b"[Controllers]\n\
+        let tree = Tree::new(&[
+            NQN,
+            ID,
+            ("etc/nvme/one", secret),
+            ("credentials/two", secret),
+            ("credentials/host", secret),
+            ("etc/stas/sys.conf", b"[Host]\nkey=credential:host\n"),
+            (
+                "etc/stas/stafd.conf",
+                b"[Controllers]\n\
                       controller=transport=tcp;traddr=1.1.1.1;dhchap-secret-file=/etc/nvme/one\n\
                       controller=transport=tcp;traddr=2.2.2.2;dhchap-secret=credential:two\n\
                       controller=transport=tcp;traddr=3.3.3.3;dhchap-secret=credential:three\n\
                       controller=transport=tcp;traddr=4.4.4.4;dhchap-secret=credential:../two\n",
-                ),
-            ],
-        );
+            ),
+        ]);
         let loaded = tree.load();
         let known: Vec<bool> = loaded
             .settings
@@ -279,8 +266,8 @@ mod tests {
             ("blah", &[("dev/nvme-fabrics", b"blah")], false, false),
             ("all", &[("dev/nvme-fabrics", all)], true, false),
         ] {
-            let tree = Tree::new(name, files);
-            let (support, complaint) = support(&Root::at(&tree.0));
+            let tree = Tree::new(files);
+            let (support, complaint) = support(&tree.0.root());
             assert_eq!(names.map(|name| support.has(name)), [expected; 4], "{name}");
             assert_eq!(complaint.is_some(), complains, "{name}");
         }
@@ -289,16 +276,13 @@ mod tests {
     // R063
     #[test]
     fn shared_exclusions_are_added() {
-        let tree = Tree::new(
-            "shared",
-            &[
-                NQN,
-                ID,
-                ("etc/stas/stafd.conf", b"[Controllers]\nexclude=transport=fc\n"),
-                ("etc/nvme/exclusions.conf", b"[exclusions]\nexclusion=transport=rdma\n"),
-                ("etc/nvme/exclusions.conf.d/a.conf", b"[exclusions]\nexclusion=nqn=n;x=y\n"),
-            ],
-        );
+        let tree = Tree::new(&[
+            NQN,
+            ID,
+            ("etc/stas/stafd.conf", b"[Controllers]\nexclude=transport=fc\n"),
+            ("etc/nvme/exclusions.conf", b"[exclusions]\nexclusion=transport=rdma\n"),
+            ("etc/nvme/exclusions.conf.d/a.conf", b"[exclusions]\nexclusion=nqn=n;x=y\n"),
+        ]);
         let loaded = tree.load();
         let transports: Vec<&str> = loaded
             .settings
@@ -314,17 +298,14 @@ mod tests {
 
     #[test]
     fn drop_ins_come_after_the_file_in_lexical_order() {
-        let tree = Tree::new(
-            "dropins",
-            &[
-                NQN,
-                ID,
-                ("etc/stas/stafd.conf", b"[Global]\ntron=true\nkato=10\n"),
-                ("etc/stas/stafd.conf.d/20-b.conf", b"[Global]\nkato=30\n"),
-                ("etc/stas/stafd.conf.d/10-a.conf", b"[Global]\nkato=20\n"),
-                ("etc/stas/stafd.conf.d/30-c.conf~", b"[Global]\nkato=40\n"),
-            ],
-        );
+        let tree = Tree::new(&[
+            NQN,
+            ID,
+            ("etc/stas/stafd.conf", b"[Global]\ntron=true\nkato=10\n"),
+            ("etc/stas/stafd.conf.d/20-b.conf", b"[Global]\nkato=30\n"),
+            ("etc/stas/stafd.conf.d/10-a.conf", b"[Global]\nkato=20\n"),
+            ("etc/stas/stafd.conf.d/30-c.conf~", b"[Global]\nkato=40\n"),
+        ]);
         let loaded = tree.load();
         assert!(loaded.settings.tron);
         assert_eq!(loaded.settings.parameters.kato, Some(30));
@@ -332,7 +313,7 @@ mod tests {
 
     #[test]
     fn a_host_without_names_is_damaged() {
-        let loaded = Tree::new("nameless", &[ID]).load();
+        let loaded = Tree::new(&[ID]).load();
         assert!(loaded.is_damaged());
         let error = loaded.configuration(Support::default()).unwrap_err().to_string();
         assert!(error.starts_with("Error reading mandatory Host NQN (see stasadm --help): "));
@@ -341,7 +322,7 @@ mod tests {
 
     #[test]
     fn undecodable_bytes_damage_a_file_and_not_the_process() {
-        let tree = Tree::new("bytes", &[NQN, ID, ("etc/stas/stafd.conf", b"[Global]\n\xff\n")]);
+        let tree = Tree::new(&[NQN, ID, ("etc/stas/stafd.conf", b"[Global]\n\xff\n")]);
         let loaded = tree.load();
         assert!(loaded.is_damaged());
         assert_eq!(loaded.settings, Settings::new(Role::Finder));

@@ -13,7 +13,6 @@ use plinth::time::Time;
 use plinth::udev::{DeviceEvents, Group, Lost, Monitor, Taken, Uevent};
 
 use super::key::Key;
-use super::sysfs::Sysfs;
 use crate::core::port::{DeviceEvent, Input};
 
 /// Messages taken in one turn, wanted or not.
@@ -23,6 +22,8 @@ const TURN_MAX: usize = 256;
 /// lost, but for want of memory, is told as an overrun.
 const GAP_PAUSE: Duration = Duration::from_secs(600);
 const SUBSYSTEMS: &[&str] = &["nvme"];
+/// The virtual devices that may be controllers.
+const FABRICS: &str = "nvme-fabrics";
 
 /// The source of device events.
 pub struct Devices {
@@ -37,7 +38,11 @@ impl Devices {
     /// # Errors
     /// What `socket(2)` and `bind(2)` say.
     pub fn open(lp: &mut Loop<Key>) -> io::Result<Self> {
-        let monitor = Monitor::open(Group::Kernel, SUBSYSTEMS)?;
+        let mut monitor = Monitor::open(Group::Kernel, SUBSYSTEMS)?;
+        // Each new disk and network device of the host would wake the daemon, for nothing.
+        if let Err(error) = monitor.pass_over_virtual_devices_except(FABRICS) {
+            log::debug!("Listening to the events of all devices: {error}");
+        }
         let watch = lp.watch(monitor.fd(), Key::Uevents)?;
         Ok(Self { monitor, watch, gap: None })
     }
@@ -46,16 +51,11 @@ impl Devices {
     ///
     /// # Errors
     /// The monitor failed and cannot be opened anew.
-    pub fn ready(
-        &mut self,
-        lp: &mut Loop<Key>,
-        sysfs: &Sysfs,
-        inputs: &mut Vec<Input>,
-    ) -> io::Result<Progress> {
+    pub fn ready(&mut self, lp: &mut Loop<Key>, inputs: &mut Vec<Input>) -> io::Result<Progress> {
         for _ in 0..TURN_MAX {
             match self.monitor.take() {
                 Ok(Taken::Event(event)) => {
-                    inputs.extend(device_event(&event, sysfs).map(Input::Device));
+                    inputs.extend(device_event(&event).map(Input::Device));
                 }
                 Ok(Taken::Unwanted) => {}
                 Ok(Taken::Empty) => return Ok(Progress::Drained),
@@ -88,14 +88,13 @@ impl Devices {
 
 /// What `event` says of a controller, if it says anything.
 #[must_use]
-pub fn device_event(event: &Uevent, sysfs: &Sysfs) -> Option<DeviceEvent> {
+pub fn device_event(event: &Uevent) -> Option<DeviceEvent> {
     if event.subsystem != "nvme" {
         return None;
     }
     let name = event.sysname().to_owned();
     match event.action.as_str() {
-        // Already gone again: its `remove` follows.
-        "add" => sysfs.id(&name).map(DeviceEvent::Added),
+        "add" => Some(DeviceEvent::Added { name }),
         "remove" => Some(DeviceEvent::Removed { name }),
         "change" => match (event.property("NVME_AEN"), event.property("NVME_EVENT")) {
             (Some(text), _) => Some(DeviceEvent::Aen { name, aen: aen(text)? }),
@@ -120,8 +119,6 @@ fn aen(text: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use plinth::file::Root;
-
     use super::*;
 
     fn event(action: &str, properties: &[(&str, &str)]) -> Option<DeviceEvent> {
@@ -135,7 +132,7 @@ mod tests {
                 .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
                 .collect(),
         };
-        device_event(&event, &Sysfs::new(Root::at("/nonexistent")))
+        device_event(&event)
     }
 
     #[test]
@@ -145,6 +142,7 @@ mod tests {
         for text in ["0x70f002", "0X70F002", "70f002"] {
             assert_eq!(event("change", &[("NVME_AEN", text)]), Some(aen.clone()), "{text}");
         }
+        assert_eq!(event("add", &[]), Some(DeviceEvent::Added { name: name() }));
         assert_eq!(event("remove", &[]), Some(DeviceEvent::Removed { name: name() }));
         assert_eq!(
             event("change", &[("NVME_EVENT", "connected")]),
@@ -164,6 +162,5 @@ mod tests {
         assert_eq!(event("change", &[("NVME_EVENT", "other")]), None);
         assert_eq!(event("change", &[]), None);
         assert_eq!(event("bind", &[]), None);
-        assert_eq!(event("add", &[]), None, "the device is gone");
     }
 }

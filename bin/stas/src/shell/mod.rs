@@ -6,6 +6,7 @@
 pub mod ask;
 pub mod autoconnect;
 pub mod bus;
+pub mod children;
 pub mod config;
 pub mod control;
 pub mod daemon;
@@ -17,6 +18,7 @@ pub mod manager;
 pub mod options;
 pub mod peer;
 pub mod probe;
+pub mod registry;
 pub mod resolve;
 pub mod start;
 pub mod state;

@@ -28,7 +28,6 @@ use super::bus::Front;
 use super::config::{Loaded, Source, support};
 use super::control::Server;
 use super::daemon::Daemon;
-use super::daemon::core::{Core, Start};
 use super::devices::Devices;
 use super::fabrics;
 use super::kernel::client::{Client, IDLE_LIMIT};
@@ -44,6 +43,7 @@ use super::sysfs::Sysfs;
 use super::units::Units;
 use crate::core::control::STAFD_SOCKET;
 use crate::core::foreign::Foreign;
+use crate::core::machine::{Machine, Start};
 use crate::core::port::{Configuration, Input};
 use crate::core::settings::{Diagnostic, Role};
 
@@ -51,17 +51,17 @@ const EXIT_USAGE: u8 = 2;
 
 /// What `main` of a daemon does.
 #[must_use]
-pub fn main<C: Core>() -> ExitCode {
+pub fn main<C: Machine>() -> ExitCode {
     let mut words = env::args_os();
     let _name = words.next();
     let words: Vec<OsString> = words.collect();
     if words.first().is_some_and(|word| word == helper::ARGUMENT) {
         return match helper::run() {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(options::program(C::ROLE).name, &error.to_string()),
+            Err(error) => fail(options::program(C::role()).name, &error.to_string()),
         };
     }
-    let program = options::program(C::ROLE);
+    let program = options::program(C::role());
     let args = match program.parse(words, |name| env::var_os(name)) {
         Ok(Outcome::Run { args, .. }) => args,
         Ok(Outcome::Help(text) | Outcome::Completions(text)) => return print(&text),
@@ -72,7 +72,7 @@ pub fn main<C: Core>() -> ExitCode {
         }
     };
     if args.check {
-        return check(C::ROLE, &args);
+        return check(C::role(), &args);
     }
     if let Err(text) = preconditions(program.name) {
         complain(&format!("{text}\n")); // as the reference says it: no name before it
@@ -148,7 +148,7 @@ pub fn trace(on: bool) {
     plinth::log::set_level(if on { LevelFilter::Debug } else { LevelFilter::Info });
 }
 
-fn run<C: Core>(program: &Program<Args>, args: &Args) -> Result<u8, String> {
+fn run<C: Machine>(program: &Program<Args>, args: &Args) -> Result<u8, String> {
     let target = if args.syslog { plinth::log::Target::Syslog } else { plinth::log::Target::Auto };
     plinth::log::init(&plinth::log::Options {
         program: program.name.to_owned(),
@@ -185,7 +185,7 @@ fn configure(source: &Source, args: &Args, state: &State) -> Result<Configuratio
     Ok(configuration)
 }
 
-fn serve<C: Core>(name: &'static str, args: &Args) -> Result<u8, String> {
+fn serve<C: Machine>(name: &'static str, args: &Args) -> Result<u8, String> {
     let state = State::of(name, env::var_os("RUNTIME_DIRECTORY"));
     let lock = match state.claim() {
         Claim::Ours(lock) => Some(lock),
@@ -197,7 +197,7 @@ fn serve<C: Core>(name: &'static str, args: &Args) -> Result<u8, String> {
             None
         }
     };
-    let source = source(C::ROLE, args);
+    let source = source(C::role(), args);
     let configuration = configure(&source, args, &state)?;
     let restored = state.read().unwrap_or_else(|error| {
         log::warn!("Cannot read {}, starting without: {error}", state.file().display());
@@ -206,8 +206,8 @@ fn serve<C: Core>(name: &'static str, args: &Args) -> Result<u8, String> {
     let (mut lp, mut daemon) =
         assemble::<C>(name, args, state, source, configuration, restored.as_deref())
             .map_err(|error| format!("cannot start: {error}"))?;
-    let mask = match C::ROLE {
-        Role::Finder => Mask::put(&daemon.source.root)
+    let mask = match C::role() {
+        Role::Finder => Mask::put(&daemon.source.root, daemon.masks)
             .inspect_err(|error| log::warn!("Cannot keep nvme-cli from connecting: {error}"))
             .unwrap_or_default(),
         Role::Connector => None,
@@ -219,7 +219,7 @@ fn serve<C: Core>(name: &'static str, args: &Args) -> Result<u8, String> {
     daemon.failure.take().map_or(Ok(code), Err)
 }
 
-fn assemble<C: Core>(
+fn assemble<C: Machine>(
     name: &str,
     args: &Args,
     state: State,
@@ -240,17 +240,18 @@ fn assemble<C: Core>(
     let seed = seed_from_os();
     let (now, mut first) = (lp.now(), Vec::new());
     let tron = args.tron || configuration.settings.tron;
+    let masks = configuration.settings.udev_override;
     let start = Start { configuration, restored, seed, now, wall: Wall::now() };
     let core = C::start(start, &mut first);
-    let mut front = Front::new(&mut lp, C::ROLE, Address::System)?;
+    let mut front = Front::new(&mut lp, C::role(), Address::System)?;
     front.publish_tron(tron);
-    let peer = match C::ROLE {
+    let peer = match C::role() {
         Role::Finder => None,
         Role::Connector => Some(Peer::new(Path::new(STAFD_SOCKET), now)),
     };
     // An event of a discovery controller is answered with a command at once, however rare it is;
     // stacd works when something changes and can start its helper then.
-    let patience = match C::ROLE {
+    let patience = match C::role() {
         Role::Finder => None,
         Role::Connector => Some(IDLE_LIMIT),
     };
@@ -273,6 +274,7 @@ fn assemble<C: Core>(
         front,
         server,
         peer,
+        masks,
         foreign: Foreign::default(),
         units: Units::default(),
         manager: Manager::from_env(|name| env::var_os(name)),

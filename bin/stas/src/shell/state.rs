@@ -106,19 +106,12 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::testing::Place;
 
-    struct Tree(PathBuf);
-
-    impl Drop for Tree {
-        fn drop(&mut self) {
-            drop(fs::remove_dir_all(&self.0));
-        }
-    }
-
-    fn tree(name: &str) -> (Tree, State) {
-        let path = std::env::temp_dir().join(format!("stas-{name}-{}", std::process::id()));
-        let state = State::of("stafd", Some(path.join("run/stafd").into()));
-        (Tree(path), state)
+    fn place() -> (Place, State) {
+        let place = Place::new();
+        let state = State::of("stafd", Some(place.join("run/stafd").into()));
+        (place, state)
     }
 
     #[test]
@@ -133,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_missing_directory_is_made_and_claimed_once() {
-        let (_tree, state) = tree("claim");
+        let (_place, state) = place();
         let Claim::Ours(lock) = state.claim() else { panic!("free") };
         assert!(matches!(state.claim(), Claim::Taken));
         drop(lock);
@@ -142,7 +135,7 @@ mod tests {
 
     #[test]
     fn what_was_saved_is_read_and_is_nobody_elses_business() {
-        let (_tree, mut state) = tree("save");
+        let (_place, mut state) = place();
         assert_eq!(state.read().unwrap(), None);
         let Claim::Ours(_lock) = state.claim() else { panic!("free") };
         state.save("{}");
@@ -156,10 +149,9 @@ mod tests {
 
     #[test]
     fn a_directory_that_cannot_be_made_is_survived() {
-        let (tree, _) = tree("unusable");
-        fs::create_dir_all(&tree.0).unwrap();
-        fs::write(tree.0.join("file"), "").unwrap();
-        let mut state = State::of("stafd", Some(tree.0.join("file/stafd").into()));
+        let (place, _) = place();
+        place.file("file", "");
+        let mut state = State::of("stafd", Some(place.join("file/stafd").into()));
         assert!(matches!(state.claim(), Claim::Unusable(_)));
         state.save("{}");
         assert!(state.failing);

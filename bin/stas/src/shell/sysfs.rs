@@ -14,6 +14,7 @@ use plinth::file::Root;
 use rustix::fs::{Dir, Mode, OFlags};
 
 use super::kernel::wire::is_device_name;
+use super::registry;
 use crate::core::cid::{Attributes, Device};
 use crate::core::port::DeviceId;
 use crate::core::system::{self, Source};
@@ -52,17 +53,26 @@ impl Sysfs {
             .collect();
         names.sort_unstable();
         let system = OnceCell::new();
-        names.iter().filter_map(|(_, name)| self.read(name, &system)).collect()
+        let carries = |block: &str| system.get_or_init(|| self.system()).contains(block);
+        names.iter().filter_map(|(_, name)| self.read(name, &carries)).collect()
     }
 
     /// The controller of this name, when there is one now.
     #[must_use]
     pub fn device(&self, name: &str) -> Option<Device> {
-        self.read(name, &OnceCell::new())
+        let system = OnceCell::new();
+        self.read(name, &|block| system.get_or_init(|| self.system()).contains(block))
     }
 
-    /// Reads one controller; what the system runs on is found out when a namespace asks for it.
-    fn read(&self, name: &str, system: &OnceCell<BTreeSet<String>>) -> Option<Device> {
+    /// The controller of this name, when it was made a moment ago: the system cannot run on it yet,
+    /// so that what it does run on is not looked at.
+    #[must_use]
+    pub fn new_device(&self, name: &str) -> Option<Device> {
+        self.read(name, &|_| false)
+    }
+
+    /// Reads one controller; `carries` tells whether the system runs on a namespace.
+    fn read(&self, name: &str, carries: &dyn Fn(&str) -> bool) -> Option<Device> {
         let (directory, id) = self.open(name)?;
         let text = |attribute| read(&directory, attribute);
         let (state, uevent) = (text("state"), text("uevent"));
@@ -83,9 +93,9 @@ impl Sysfs {
         };
         let children = children(&directory);
         let mut reached = children.iter().filter_map(|child| system::reached_through(child));
-        let holds_system =
-            reached.any(|namespace| system.get_or_init(|| self.system()).contains(&namespace));
-        Some(Device { holds_system, ..Device::from_attributes(id, &attributes, &children) })
+        let holds_system = reached.any(|namespace| carries(&namespace));
+        let owner = registry::owner(&self.root, name);
+        Some(Device { holds_system, owner, ..Device::from_attributes(id, &attributes, &children) })
     }
 
     /// The namespaces that carry the root file system or swap, by whatever is stacked upon them.
@@ -186,14 +196,15 @@ mod tests {
 
     use super::*;
     use crate::core::cid::State;
+    use crate::testing::Place;
 
-    struct Tree(PathBuf);
+    struct Tree(Place);
 
     impl Tree {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("stas-{name}-{}", std::process::id()));
-            fs::create_dir_all(path.join("sys/class/nvme")).unwrap();
-            Self(path)
+        fn new() -> Self {
+            let place = Place::new();
+            place.directory("sys/class/nvme");
+            Self(place)
         }
 
         /// A device as the kernel lays it out: the class directory holds a link.
@@ -209,19 +220,13 @@ mod tests {
         }
 
         fn sysfs(&self) -> Sysfs {
-            Sysfs::new(Root::at(&self.0))
-        }
-    }
-
-    impl Drop for Tree {
-        fn drop(&mut self) {
-            drop(fs::remove_dir_all(&self.0));
+            Sysfs::new(self.0.root())
         }
     }
 
     #[test]
     fn controllers_are_read_in_the_order_of_their_numbers() {
-        let tree = Tree::new("scan");
+        let tree = Tree::new();
         tree.add("nvme10", &[("transport", "pcie\n"), ("address", "0000:00:04.0\n")]);
         let dc = tree.add(
             "nvme2",
@@ -250,7 +255,7 @@ mod tests {
 
     #[test]
     fn the_address_of_a_dying_controller_is_left_unread() {
-        let tree = Tree::new("dying");
+        let tree = Tree::new();
         let address = ("address", "traddr=192.0.2.1,trsvcid=8009,src_addr=192.0.2.9\n");
         let uevent = ("uevent", "NVME_TRTYPE=tcp\nNVME_TRADDR=192.0.2.1\nNVME_TRSVCID=8009\n");
         for (name, state, source) in [
@@ -266,7 +271,7 @@ mod tests {
 
     #[test]
     fn namespaces_below_a_controller_are_counted() {
-        let tree = Tree::new("namespaces");
+        let tree = Tree::new();
         let device = tree.add("nvme0", &[("transport", "tcp\n"), ("state", "live\n")]);
         assert_eq!(tree.sysfs().device("nvme0").unwrap().namespaces, 0);
         fs::create_dir(device.join("nvme0c0n1")).unwrap();
@@ -275,8 +280,8 @@ mod tests {
 
     /// Controllers `nvme0` to `nvme3`, of which the last two are paths to one namespace, below a
     /// system with these mounts and swap areas.
-    fn running(name: &str, mountinfo: &str, swaps: &str) -> Vec<String> {
-        let tree = Tree::new(name);
+    fn running(mountinfo: &str, swaps: &str) -> Vec<String> {
+        let tree = Tree::new();
         for (controller, child) in [
             ("nvme0", "nvme0n1"),
             ("nvme1", "nvme1n1"),
@@ -286,12 +291,10 @@ mod tests {
             let device = tree.add(controller, &[("transport", "tcp\n"), ("state", "live\n")]);
             fs::create_dir(device.join(child)).unwrap();
         }
-        fs::create_dir_all(tree.0.join("proc/self")).unwrap();
-        fs::write(tree.0.join("proc/self/mountinfo"), mountinfo).unwrap();
-        fs::write(tree.0.join("proc/swaps"), format!("Filename Type Size Used Priority\n{swaps}"))
-            .unwrap();
+        tree.0.file("proc/self/mountinfo", mountinfo);
+        tree.0.file("proc/swaps", format!("Filename Type Size Used Priority\n{swaps}"));
         let block = tree.0.join("sys/class/block");
-        fs::create_dir_all(tree.0.join("sys/dev/block")).unwrap();
+        tree.0.directory("sys/dev/block");
         for (number, name, below) in [
             ("259:1", "nvme0n1p2", None),
             ("259:2", "nvme2n1", None),
@@ -325,7 +328,7 @@ mod tests {
             ("stack", mounted("253:0 / / rw - ext4 /dev/mapper/vg-dm-0"), &["nvme1"]),
             ("btrfs", mounted("0:31 /@ / rw - btrfs /dev/mapper/vg-dm-0"), &["nvme1"]),
         ] {
-            assert_eq!(running(&format!("root-{name}"), &mountinfo, ""), expected, "{name}");
+            assert_eq!(running(&mountinfo, ""), expected, "{name}");
         }
     }
 
@@ -334,25 +337,25 @@ mod tests {
     fn controllers_that_carry_swap_are_told() {
         let srv = "60 27 259:2 / /srv rw - xfs /dev/nvme2n1 rw\n";
         let swaps = "/dev/dm-1 partition 1024 0 -2\n";
-        assert_eq!(running("swap", srv, swaps), ["nvme1"]);
+        assert_eq!(running(srv, swaps), ["nvme1"]);
         let swaps = "/srv/swapfile file 1024 0 -2\n";
-        assert_eq!(running("swapfile", srv, swaps), ["nvme2", "nvme3"]);
+        assert_eq!(running(srv, swaps), ["nvme2", "nvme3"]);
     }
 
     #[test]
     fn nothing_is_read_of_what_is_no_controller() {
-        let tree = Tree::new("none");
+        let tree = Tree::new();
         tree.add("nvme0", &[]); // on its way out: the directory without attributes
         assert_eq!(tree.sysfs().device("nvme0"), None);
         assert_eq!(tree.sysfs().device("../nvme0"), None);
-        assert_eq!(tree.sysfs().id("nvme7"), None);
+        assert_eq!(tree.sysfs().device("nvme7"), None);
         let nowhere = Sysfs::new(Root::at(tree.0.join("nowhere")));
         assert_eq!(nowhere.scan(), []);
     }
 
     #[test]
     fn attributes_are_shown_stripped_and_errors_as_nothing() {
-        let tree = Tree::new("shown");
+        let tree = Tree::new();
         tree.add("nvme0", &[("model", "Linux    \n"), ("serial", "(efault)\n")]);
         let sysfs = tree.sysfs();
         assert_eq!(sysfs.shown("nvme0", "model"), Some("Linux".to_owned()));

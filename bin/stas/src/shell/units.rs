@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Asks systemd to restart units, without waiting for it.
 //!
-//! Owns the children and their ends. Where systemd does not run there is nothing to ask; that is
+//! Owns when systemd is asked. Where it does not run there is nothing to ask; that is
 //! logged once. At most [`CHILDREN_MAX`] requests are under way, further ones are dropped.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use plinth::event::{Loop, WatchId};
+use plinth::event::Loop;
 use plinth::sys::signal::with_empty_mask;
-use rustix::process::{Pid, PidfdFlags};
 
+use super::children::{Children, Started};
 use super::key::Key;
 
 /// Requests under way at the same time.
@@ -20,17 +19,11 @@ pub const CHILDREN_MAX: usize = 16;
 /// Exists where systemd is the init system: sd_booted(3).
 const BOOTED: &str = "/run/systemd/system";
 
-struct Request {
-    child: Child,
-    _pidfd: OwnedFd,
-    watch: WatchId,
-}
-
 /// The way to systemd.
 pub struct Units {
     program: PathBuf,
     booted: PathBuf,
-    requests: Vec<Request>,
+    requests: Children,
     complained: bool,
 }
 
@@ -39,7 +32,7 @@ impl Default for Units {
         Self {
             program: "systemctl".into(),
             booted: BOOTED.into(),
-            requests: Vec::new(),
+            requests: Children::new(Key::UnitExit),
             complained: false,
         }
     }
@@ -58,29 +51,26 @@ impl Units {
             }
             return Ok(());
         }
-        if self.requests.len() >= CHILDREN_MAX {
+        if self.requests.count() >= CHILDREN_MAX {
             log::warn!("Too many units to restart at once: not restarting {unit}");
             return Ok(());
         }
         match self.begin(unit) {
-            Ok((child, pidfd)) => {
+            Ok(started) => {
                 log::info!("Restarting {unit}");
-                let watch = lp.watch(pidfd.as_fd(), Key::UnitExit)?;
-                self.requests.push(Request { child, _pidfd: pidfd, watch });
+                self.requests.watch(lp, started)?;
             }
             Err(error) => log::warn!("Cannot restart {unit}: {error}"),
         }
         Ok(())
     }
 
-    fn begin(&self, unit: &str) -> io::Result<(Child, OwnedFd)> {
+    fn begin(&self, unit: &str) -> io::Result<Started> {
         let mut command = Command::new(&self.program);
         command.args(["--quiet", "--no-block", "restart", unit]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         with_empty_mask(&mut command)?;
-        let child = command.spawn()?;
-        let pidfd = rustix::process::pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
-        Ok((child, pidfd))
+        Started::spawn(&mut command)
     }
 
     /// A request's process ended.
@@ -88,21 +78,7 @@ impl Units {
     /// # Errors
     /// The loop cannot forget a descriptor.
     pub fn exited(&mut self, lp: &mut Loop<Key>) -> io::Result<()> {
-        let mut remaining = Vec::new();
-        for mut request in std::mem::take(&mut self.requests) {
-            match request.child.try_wait() {
-                Ok(None) => remaining.push(request),
-                Ok(Some(status)) => {
-                    lp.unwatch(request.watch)?;
-                    if !status.success() {
-                        log::debug!("Restarting a unit failed: {status}");
-                    }
-                }
-                Err(_) => lp.unwatch(request.watch)?,
-            }
-        }
-        self.requests = remaining;
-        Ok(())
+        self.requests.exited(lp, |status| log::debug!("Restarting a unit failed: {status}"))
     }
 }
 
@@ -131,7 +107,7 @@ mod tests {
         }
 
         fn settle(&mut self, lp: &mut Loop<Key>) -> io::Result<()> {
-            if self.requests.is_empty() {
+            if self.requests.count() == 0 {
                 lp.stop(0);
             }
             Ok(())
@@ -152,7 +128,7 @@ mod tests {
         let booted = place.join("booted");
         let mut units = Units { program, booted: booted.clone(), ..Units::default() };
         units.restart(&mut lp, "x.service").unwrap();
-        assert!(units.requests.is_empty() && units.complained);
+        assert!(units.requests.count() == 0 && units.complained);
 
         fs::create_dir(&booted).unwrap();
         units.restart(&mut lp, r"nvmf-connect@--device\x3dnvme1.service").unwrap();

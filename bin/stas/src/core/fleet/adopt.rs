@@ -29,7 +29,7 @@ impl<R: Role> Fleet<R> {
         self.fresh = false;
         let ours = self.controllers.values().filter_map(|c| c.device());
         let leaving = self.leaving().filter_map(|(_, device)| device);
-        if ours.chain(leaving).any(|device| device.name == name) {
+        if ours.chain(leaving).chain(&self.claimed).any(|device| device.name == name) {
             self.suspect = true;
         }
     }
@@ -53,6 +53,7 @@ impl<R: Role> Fleet<R> {
 
     /// The look at the kernel that was asked for.
     pub fn scanned(&mut self, env: &mut Env<'_>, scan: Scan) {
+        self.note_arrivals(&scan.interfaces);
         self.scan = scan;
         (self.fresh, self.asked) = (true, false);
         self.suspect = false;
@@ -85,6 +86,8 @@ impl<R: Role> Fleet<R> {
             }
         }
         self.disposals_after_scan();
+        self.disclaim_gone(env);
+        self.follow_arrivals();
     }
 
     fn lose(&mut self, env: &mut Env<'_>, tid: &Tid) {
@@ -95,7 +98,10 @@ impl<R: Role> Fleet<R> {
         controller.attempts = 0;
         controller.applied = None;
         controller.state = State::Waiting;
-        controller.retry.start_with(env.now, env.config.settings.timing.retry_fast);
+        match controller.rest.take() {
+            Some((_, span)) => controller.retry.start_spread(env.now, span),
+            None => controller.retry.start_with(env.now, env.config.settings.timing.retry_fast),
+        }
         self.news.push(News::Lost(tid.clone()));
     }
 
@@ -153,6 +159,7 @@ impl<R: Role> Fleet<R> {
 
     /// Makes `tid` the owner of `device`; whoever owned it before is served by it from now on.
     pub(super) fn bind(&mut self, env: &mut Env<'_>, tid: &Tid, device: DeviceId, live: bool) {
+        self.claim(env, &device);
         let owns = |c: &&Controller<R>| c.owned() == Some(&device) && c.tid != *tid;
         let before = self.controllers.values().find(owns).map(|c| c.tid.clone());
         if let Some(mut before) = before.and_then(|tid| self.controllers.remove(&tid)) {
@@ -168,6 +175,7 @@ impl<R: Role> Fleet<R> {
         env.log(Level::Info, tid, Some(&device.name), "Connection established!");
         controller.attempts = 0;
         controller.said_to_exist = false;
+        controller.path_is_new = false;
         controller.retry.stop();
         controller.state = State::Connected { device, live };
         self.news.push(News::Bound(tid.clone()));

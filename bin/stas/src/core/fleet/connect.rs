@@ -42,10 +42,16 @@ impl<R: Role> Fleet<R> {
         let Some(controller) = self.controllers.get_mut(tid) else { return };
         if std::mem::take(&mut controller.said_to_exist) {
             self.fail(env, tid, "the kernel says that the connection exists, but shows none", None);
-        } else {
-            controller.state = State::Queued;
-            self.unseen = true;
+            return;
         }
+        let parameters = controller.overrides.over(&env.config.settings.parameters);
+        if let Some(reason) = controller.role.refuses(&parameters) {
+            controller.state = State::GaveUp;
+            env.log(Level::Error, tid, None, &format!("Not connected: {reason}"));
+            return;
+        }
+        controller.state = State::Queued;
+        self.unseen = true;
     }
 
     /// Probes portals, and starts as many connects as the kernel is given at a time. While it has
@@ -229,13 +235,16 @@ impl<R: Role> Fleet<R> {
         self.news.push(News::Failed(tid.clone()));
         if controller.role.gives_up(controller.attempts, &env.config.settings) {
             controller.state = State::GaveUp;
+            let text = "No further attempts, until its log page entry or the configuration changes";
+            env.log(Level::Info, tid, None, text);
             return;
         }
         controller.state = State::Waiting;
         // EAGAIN is also what a target earns that accepts connections but never answers.
         let passing = matches!(errno, Some(errno::EBUSY | errno::EINTR))
             || (errno == Some(errno::EAGAIN) && controller.attempts < 3);
-        if controller.attempts <= 1 || passing {
+        let soon = std::mem::take(&mut controller.path_is_new);
+        if controller.attempts <= 1 || passing || soon {
             controller.retry.start_with(env.now, timing.retry_fast);
         } else {
             controller.retry.set_interval(timing.retry);

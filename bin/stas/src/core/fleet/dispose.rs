@@ -6,6 +6,8 @@
 //! busy to delete a controller. A candidate that becomes wanted again on the way is kept if its
 //! connection was not touched yet; else it waits here for the end, and starts anew.
 
+use std::time::Duration;
+
 use log::Level;
 use plinth::time::Time;
 
@@ -69,7 +71,10 @@ impl<R: Role> Fleet<R> {
             State::Connecting(op) => {
                 self.start_disposal(Stage::Connecting(op), controller, keep);
             }
-            State::Connected { device, live } if !keep => {
+            State::Connected { device, .. } if let Some((op, _)) = controller.rest => {
+                self.start_disposal(Stage::Deleting { op, device, tries: 0 }, controller, keep);
+            }
+            State::Connected { device, live } if !keep && !self.is_others(&device) => {
                 if let Some(heir) = self.heir_of(&device) {
                     if let Some(inheriting) = self.controllers.get_mut(&heir) {
                         inheriting.role.inherit(&mut controller.role);
@@ -85,6 +90,34 @@ impl<R: Role> Fleet<R> {
             }
             _ => {}
         }
+    }
+
+    /// Cuts the connection of a controller that stays wanted, to be made again after `span`. The
+    /// controller counts as connected until its device is gone.
+    pub fn rest(&mut self, env: &mut Env<'_>, tid: &Tid, span: Duration) {
+        let op = self.new_op();
+        let Some(controller) = self.controllers.get_mut(tid) else { return };
+        let Some(device) = controller.owned().cloned() else { return };
+        let others = self.scan.devices.iter().any(|seen| seen.id == device && seen.is_others());
+        if controller.rest.is_none() && !others {
+            controller.rest = Some((op, span));
+            env.log(Level::Info, tid, Some(&device.name), "Disconnect initiated");
+            env.out.push(Action::Delete { op, device });
+        }
+    }
+
+    /// The disconnect of a controller that stays wanted ended, if `op` is one.
+    fn rests(&mut self, env: &mut Env<'_>, op: OpId, result: Result<(), i32>) -> bool {
+        let is_it = |c: &&mut Controller<R>| c.rest.is_some_and(|(it, _)| it == op);
+        let Some(controller) = self.controllers.values_mut().find(is_it) else { return false };
+        if let Err(errno) = result {
+            controller.rest = None;
+            let text = format!("Failed to disconnect: errno {errno}");
+            env.log(Level::Warn, &controller.tid, Some(controller.device_name()), &text);
+        } else {
+            self.suspect = true; // whether or not its removal is told
+        }
+        true
     }
 
     fn heir_of(&self, device: &DeviceId) -> Option<Tid> {
@@ -200,6 +233,9 @@ impl<R: Role> Fleet<R> {
     /// A disconnect ended.
     pub fn delete_done(&mut self, env: &mut Env<'_>, op: OpId, result: Result<(), i32>) {
         self.fresh = false;
+        if self.rests(env, op, result) {
+            return;
+        }
         let is_it =
             |d: &Disposal<R>| matches!(&d.stage, Stage::Deleting { op: it, .. } if *it == op);
         let Some(tid) = self.disposals.iter().find(|(_, d)| is_it(d)).map(|(tid, _)| tid.clone())
@@ -225,7 +261,7 @@ impl<R: Role> Fleet<R> {
                 let text = format!("Failed to disconnect: errno {errno}");
                 env.log(Level::Warn, &tid, Some(&device.name), &text);
             }
-            Ok(()) => {}
+            Ok(()) => self.disclaim(env, &device),
         }
         if let Some(again) = disposal.again {
             self.controllers.insert(tid, *again);

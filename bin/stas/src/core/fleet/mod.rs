@@ -8,7 +8,9 @@
 //!
 //! - `adopt`: finds existing kernel controllers for candidates, and notices the loss of bound ones;
 //! - `connect`: hands the others to the kernel, in a fair order, and judges failures;
-//! - `dispose`: lets go of controllers, with or without disconnecting them.
+//! - `dispose`: lets go of controllers, with or without disconnecting them;
+//! - `network`: retries what waits when a link or an address appears;
+//! - `registry`: tells other tools what is ours, and heeds what is theirs.
 //!
 //! Invariants: a candidate is in the table or on its way out, never both (a candidate that is
 //! wanted again while its connection is being cut waits inside its disposal); a kernel controller
@@ -17,8 +19,10 @@
 mod adopt;
 mod connect;
 mod dispose;
+mod network;
+mod registry;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use plinth::rand::Rng;
 use plinth::time::Time;
@@ -52,6 +56,11 @@ pub trait Role {
 
     /// Whether no further attempt is to be made after `attempts` failed ones.
     fn gives_up(&self, attempts: u32, settings: &Settings) -> bool;
+
+    /// Why no connection can be made with these parameters, as far as is known beforehand.
+    fn refuses(&self, _parameters: &Parameters) -> Option<&'static str> {
+        None
+    }
 
     /// Whether the controller allows, and the log page asks for, switching flow control off.
     fn may_disable_sqflow(&self) -> bool {
@@ -122,6 +131,12 @@ pub struct Fleet<R> {
     suspect: bool,
     /// A scan was asked for and has not come yet.
     asked: bool,
+    /// Kernel controllers that are entered in the registry of owners.
+    claimed: BTreeSet<DeviceId>,
+    /// Interfaces that can do more than they could, until candidates are told.
+    arrived: BTreeSet<String>,
+    /// Debounces news of the network.
+    network: Timer,
     /// Runs while controllers are on their way out.
     audit: Timer,
     next_op: u64,
@@ -144,6 +159,9 @@ impl<R: Role> Fleet<R> {
             fresh: false,
             suspect: false,
             asked: false,
+            claimed: BTreeSet::new(),
+            arrived: BTreeSet::new(),
+            network: Timer::new(settings.timing.network_soak),
             audit: Timer::new(settings.timing.disposal_audit),
             next_op: 1,
             rng: Rng::seeded(seed),
@@ -154,6 +172,12 @@ impl<R: Role> Fleet<R> {
     /// The controllers, ordered by identity.
     pub fn iter(&self) -> impl Iterator<Item = &Controller<R>> {
         self.controllers.values()
+    }
+
+    /// The identities of the controllers.
+    #[must_use]
+    pub fn tids(&self) -> Vec<Tid> {
+        self.controllers.keys().cloned().collect()
     }
 
     /// The controllers, for changes of their roles.
@@ -223,7 +247,7 @@ impl<R: Role> Fleet<R> {
     /// Takes an input that concerns the fleet alone; hands any other back.
     pub fn take(&mut self, env: &mut Env<'_>, input: Input) -> Option<Input> {
         match input {
-            Input::NetworkChanged => self.stale(),
+            Input::NetworkChanged => self.network_changed(env),
             Input::ProbeDone { op, result } => self.probe_done(env, op, result),
             Input::ConnectDone { op, result } => self.connect_done(env, op, result),
             Input::DeleteDone { op, result } => self.delete_done(env, op, result),
@@ -242,6 +266,9 @@ impl<R: Role> Fleet<R> {
     pub fn want(&mut self, env: &Env<'_>, tid: Tid, overrides: Parameters, role: R) {
         self.doomed.remove(&tid);
         if let Some(known) = self.controllers.get_mut(&tid) {
+            if known.overrides != overrides && known.state == State::GaveUp {
+                known.state = State::Scheduled;
+            }
             known.overrides = overrides;
             return;
         }
@@ -319,6 +346,7 @@ impl<R: Role> Fleet<R> {
                 controller.state = State::Scheduled;
             }
         }
+        self.expire_network(env);
         self.expire_disposals(env);
     }
 
@@ -330,7 +358,8 @@ impl<R: Role> Fleet<R> {
             .values()
             .filter(|c| c.state == State::Waiting)
             .filter_map(|c| c.retry.deadline());
-        retries.chain(self.disposals_wake()).chain(self.audit.deadline()).min()
+        let timers = [self.audit.deadline(), self.network_wake()];
+        retries.chain(self.disposals_wake()).chain(timers.into_iter().flatten()).min()
     }
 
     /// Checks the invariants that tests and simulations rely on.
@@ -338,7 +367,7 @@ impl<R: Role> Fleet<R> {
     /// # Panics
     /// When one does not hold.
     pub fn assert_invariants(&self) {
-        let mut owned = std::collections::BTreeSet::new();
+        let mut owned = BTreeSet::new();
         for controller in self.controllers.values() {
             let tid = &controller.tid;
             assert!(!self.disposals.contains_key(tid), "{tid} is wanted and on its way out");

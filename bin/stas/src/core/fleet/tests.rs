@@ -9,6 +9,7 @@ use super::super::cid::{Device, State as KernelState};
 use super::super::connector::Connector;
 use super::super::controller::State;
 use super::super::finder::Finder;
+use super::super::machine::Machine;
 use super::super::port::{Action, ConnectError, DeviceEvent, DeviceId, Input};
 use super::super::testing::{ECONNREFUSED, NQN, SECOND, SOAK, World, dc, io, wants_dc, wants_io};
 
@@ -242,7 +243,7 @@ fn a_closed_portal_is_probed_once_for_all_and_kept_from_the_kernel() {
     };
     let op = take_probe(&mut world);
     world.tell(Input::ProbeDone { op, result: Err(ECONNREFUSED) });
-    let attempts: Vec<u32> = world.core.fleet().iter().map(|c| c.attempts).collect();
+    let attempts: Vec<u32> = world.core.fleet.iter().map(|c| c.attempts).collect();
     assert_eq!((attempts, world.connects().len()), (vec![1, 1], 0));
     world.pass(3 * SECOND);
     let op = take_probe(&mut world);
@@ -307,7 +308,7 @@ fn a_connect_that_nobody_wants_any_more_is_undone() {
     assert!(world.deletes().is_empty(), "there is nothing to disconnect yet");
     world.connected(io("nvme3", TARGET, NQN));
     assert_eq!(world.deleted(), "nvme3");
-    assert!(world.core.fleet().is_settled() && world.waiting.is_empty());
+    assert!(world.core.fleet.is_settled() && world.waiting.is_empty());
 }
 
 // R006
@@ -318,7 +319,7 @@ fn the_failure_of_a_connect_that_nobody_wants_is_dropped() {
     let before = world.log.len();
     world.refused(ECONNREFUSED);
     assert_eq!((world.log.len(), world.waiting.len()), (before, 0));
-    assert!(world.core.fleet().is_settled());
+    assert!(world.core.fleet.is_settled());
     world.pass(2 * RETRY_MAX);
     assert!(world.waiting.is_empty(), "{:?}", world.waiting);
 }
@@ -402,9 +403,9 @@ fn the_more_specific_of_two_entries_owns_the_connection_of_both() {
     world.connected(Device { host_iface: "eth0".to_owned(), ..io("nvme3", TARGET, NQN) });
     world.pass(RETRY_MAX);
     assert!(world.waiting.is_empty(), "{:?}", world.waiting);
-    let owned: Vec<bool> = world.core.fleet().iter().map(|c| c.owned().is_some()).collect();
+    let owned: Vec<bool> = world.core.fleet.iter().map(|c| c.owned().is_some()).collect();
     assert_eq!(owned, [false, true]);
-    assert!(world.core.fleet().iter().all(|c| c.device_name() == "nvme3"));
+    assert!(world.core.fleet.iter().all(|c| c.device_name() == "nvme3"));
     // The less specific one inherits the connection.
     world.reload(&wants_io(TARGET, ""));
     assert!(world.deletes().is_empty());
@@ -422,11 +423,11 @@ fn a_disconnect_waits_for_the_command_in_flight_and_no_longer() {
     let mut world = fetching();
     world.reload("");
     assert!(world.deletes().is_empty());
-    assert!(!world.core.fleet().is_settled());
+    assert!(!world.core.fleet.is_settled());
     let (op, _) = world.take_admin("nvme0");
     world.tell(Input::AdminDone { op, result: Err(super::super::port::AdminError::Errno(4)) });
     assert_eq!(world.deleted(), "nvme0");
-    assert!(world.core.fleet().is_settled());
+    assert!(world.core.fleet.is_settled());
 }
 
 // R152
@@ -435,7 +436,7 @@ fn a_controller_on_its_way_out_whose_device_goes_needs_no_disconnect() {
     let mut world = fetching();
     world.reload("");
     world.vanish("nvme0");
-    assert!(world.core.fleet().is_settled());
+    assert!(world.core.fleet.is_settled());
     world.serve("nvme0", 1, &[]);
     assert!(world.waiting.is_empty(), "{:?}", world.waiting);
 }
@@ -446,10 +447,10 @@ fn only_what_is_connected_is_disconnected() {
     let mut world = connecting();
     world.refused(ECONNREFUSED);
     world.reload("");
-    assert!(world.waiting.is_empty() && world.core.fleet().is_settled());
+    assert!(world.waiting.is_empty() && world.core.fleet.is_settled());
     let mut world = connected();
     world.reload("[I/O controller connection management]\ndisconnect-scope=no-disconnect\n");
-    assert!(world.waiting.is_empty() && world.core.fleet().is_settled());
+    assert!(world.waiting.is_empty() && world.core.fleet.is_settled());
     assert!(world.targets().is_empty());
 }
 
@@ -461,7 +462,7 @@ fn a_disconnect_that_fails_is_logged_and_over() {
     let (op, _) = world.take_delete();
     world.tell(Input::DeleteDone { op, result: Err(5) });
     assert_eq!(world.logged(Level::Warn, "Failed to disconnect: errno 5"), 1);
-    assert!(world.core.fleet().is_settled());
+    assert!(world.core.fleet.is_settled());
 }
 
 // R155
@@ -477,6 +478,6 @@ fn a_busy_controller_is_deleted_with_three_more_attempts() {
         assert!(world.deletes().is_empty());
         world.pass(Duration::from_nanos(1));
     }
-    assert!(world.deletes().is_empty() && world.core.fleet().is_settled());
+    assert!(world.deletes().is_empty() && world.core.fleet.is_settled());
     assert_eq!(world.logged(Level::Warn, "Failed to disconnect"), 1);
 }

@@ -41,6 +41,7 @@ fn device(number: u64, traddr: &str) -> Device {
         dctype: "none".to_owned(),
         namespaces: 1,
         holds_system: false,
+        owner: String::new(),
     }
 }
 

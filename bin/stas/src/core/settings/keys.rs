@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::{Families, Parameters, Role, Scope, Settings, values};
+use super::{Families, Parameters, Registry, Role, Scope, Settings, values};
 use crate::core::timespan;
 
 /// Sets a parameter from its text, or says what was expected. When it fails, the parameter has its
@@ -151,6 +151,38 @@ fn persistence(settings: &mut Settings, text: &str) -> Result<(), String> {
     } else {
         Some(Duration::try_from_secs_f64(span).unwrap_or(Duration::MAX))
     };
+    Ok(())
+}
+
+fn registry(settings: &mut Settings, text: &str) -> Result<(), String> {
+    settings.registry = match text {
+        "auto" => Registry::Auto,
+        "yes" => Registry::Yes,
+        "no" => Registry::No,
+        _ => return Err("expected auto, yes or no".to_owned()),
+    };
+    Ok(())
+}
+
+fn udev_override(settings: &mut Settings, text: &str) -> Result<(), String> {
+    settings.udev_override = match text {
+        "auto" => true,
+        "never" => false,
+        _ => return Err("expected auto or never".to_owned()),
+    };
+    Ok(())
+}
+
+fn persistent(settings: &mut Settings, text: &str) -> Result<(), String> {
+    let auto = text.eq_ignore_ascii_case("auto");
+    let keep = auto || values::boolean(text).map_err(|_| "expected true, false or auto")?;
+    (settings.persistent_connections, settings.poll_unless_persistent) = (keep, auto);
+    Ok(())
+}
+
+fn poll_interval(settings: &mut Settings, text: &str) -> Result<(), String> {
+    let minutes = values::number(text, 1_u32, 10_080)?;
+    settings.poll_interval = Duration::from_secs(60 * u64::from(minutes));
     Ok(())
 }
 
@@ -313,6 +345,20 @@ pub static KEYS: &[Key] = &[
     ),
     key(
         GLOBAL,
+        BOTH,
+        "registry",
+        ["auto|yes|no", "auto", "enter connections in the host's registry of owners"],
+        Set::Setting(registry),
+    ),
+    key(
+        GLOBAL,
+        FINDER,
+        "udev-override",
+        ["auto|never", "auto", "keep nvme-cli's udev rules from connecting while stafd runs"],
+        Set::Setting(udev_override),
+    ),
+    key(
+        GLOBAL,
         FINDER,
         "pleo",
         [SWITCH, "enabled", "ask for the log page entries of the port in use only"],
@@ -356,11 +402,15 @@ pub static KEYS: &[Key] = &[
         DC,
         FINDER,
         "persistent-connections",
-        [BOOLEAN, "true", "keep connections when stafd stops"],
-        Set::Setting(|settings, text| {
-            settings.persistent_connections = values::boolean(text)?;
-            Ok(())
-        }),
+        ["true|false|auto", "true", "keep connections when stafd stops; auto: poll who wants none"],
+        Set::Setting(persistent),
+    ),
+    key(
+        DC,
+        FINDER,
+        "epcsd-poll-interval-minutes",
+        ["1 to 10080", "60", "minutes between polls of a controller that wants no connection"],
+        Set::Setting(poll_interval),
     ),
     key(
         DC,
@@ -449,3 +499,27 @@ pub static KEYS: &[Key] = &[
         Set::Exclude,
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // R214, R216
+    #[test]
+    fn words_are_understood_as_they_are_written() {
+        let parse = |text: &str| Settings::parse(Role::Finder, &[("test.conf", text)]);
+        for (value, expected) in
+            [("auto", Registry::Auto), ("yes", Registry::Yes), ("no", Registry::No)]
+        {
+            let (settings, said) = parse(&format!("[Global]\nregistry={value}\n"));
+            assert_eq!((settings.registry, said.len()), (expected, 0));
+        }
+        for (value, expected) in [("auto", true), ("never", false)] {
+            let (settings, said) = parse(&format!("[Global]\nudev-override={value}\n"));
+            assert_eq!((settings.udev_override, said.len()), (expected, 0));
+        }
+        let (settings, said) = parse("[Global]\nregistry=true\nudev-override=no\n");
+        assert_eq!((settings.registry, settings.udev_override), (Registry::Auto, true));
+        assert_eq!(said.len(), 2);
+    }
+}

@@ -65,6 +65,17 @@ pub enum Scope {
     NoDisconnect,
 }
 
+/// Whether connections are entered in the host's registry of owners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registry {
+    /// Where there is one.
+    Auto,
+    /// Make one where there is none.
+    Yes,
+    /// Never.
+    No,
+}
+
 /// What a connection is made with; `None` leaves the choice to the kernel (or to the base).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parameters {
@@ -157,6 +168,10 @@ pub struct Settings {
     pub zeroconf: bool,
     /// Keep connections to discovery controllers when the finder stops.
     pub persistent_connections: bool,
+    /// Disconnect from discovery controllers that do not want lasting connections, and poll them.
+    pub poll_unless_persistent: bool,
+    /// Between such polls.
+    pub poll_interval: Duration,
     /// How long an unreachable discovery controller that is no longer announced is retried; `None`
     /// is for ever.
     pub zeroconf_persistence: Option<Duration>,
@@ -174,6 +189,10 @@ pub struct Settings {
     pub skip_foreign_transport: bool,
     /// Try a TCP connection before the kernel is asked for one.
     pub probe_tcp: bool,
+    /// Keep nvme-cli's udev rules from connecting while the finder runs.
+    pub udev_override: bool,
+    /// Enter connections in the host's registry of owners.
+    pub registry: Registry,
     /// Audit although stafd never answered.
     pub audit_without_stafd: bool,
     /// Delays and limits.
@@ -202,6 +221,8 @@ impl Settings {
             parameters,
             zeroconf: true,
             persistent_connections: true,
+            poll_unless_persistent: false,
+            poll_interval: timing::POLL_INTERVAL,
             zeroconf_persistence: Some(timing::ZEROCONF_PERSISTENCE),
             disconnect_scope: Scope::OnlyStas,
             disconnect_trtypes: vec!["tcp".to_owned()],
@@ -210,6 +231,8 @@ impl Settings {
             disconnect_boot: false,
             skip_foreign_transport: false,
             probe_tcp: true,
+            udev_override: true,
+            registry: Registry::Auto,
             audit_without_stafd: false,
             timing: Timing::default(),
             controllers: Vec::new(),

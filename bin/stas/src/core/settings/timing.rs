@@ -10,6 +10,9 @@ use crate::core::timespan;
 /// How long an mDNS-discovered controller is retried when the settings say nothing: three days.
 pub const ZEROCONF_PERSISTENCE: Duration = Duration::from_secs(72 * 3600);
 
+/// How often a discovery controller is polled that wants no lasting connection.
+pub const POLL_INTERVAL: Duration = Duration::from_secs(3600);
+
 /// Every delay and limit that is not a setting of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timing {
@@ -19,6 +22,8 @@ pub struct Timing {
     pub config_soak_long: Duration,
     /// From a kernel `add` event to the audit.
     pub add_soak: Duration,
+    /// From news of the network to the retry of what waits.
+    pub network_soak: Duration,
     /// From the first failed connect attempt, or from the loss of a device, to the next attempt.
     pub retry_fast: Duration,
     /// Between later attempts.
@@ -71,6 +76,7 @@ impl Default for Timing {
             config_soak: Duration::from_millis(1500),
             config_soak_long: Duration::from_secs(10),
             add_soak: Duration::from_secs(1),
+            network_soak: Duration::from_millis(500),
             retry_fast: Duration::from_secs(3),
             retry: Duration::from_secs(60),
             retry_jitter_percent: 10,
@@ -104,10 +110,11 @@ enum Slot<'a> {
 
 impl Timing {
     /// The names of all keys, in the order of the fields.
-    pub const KEYS: [&'static str; 23] = [
+    pub const KEYS: [&'static str; 24] = [
         "config-soak",
         "config-soak-long",
         "add-soak",
+        "network-soak",
         "retry-fast",
         "retry",
         "retry-jitter-percent",
@@ -135,6 +142,7 @@ impl Timing {
             "config-soak" => Slot::Span(&mut self.config_soak),
             "config-soak-long" => Slot::Span(&mut self.config_soak_long),
             "add-soak" => Slot::Span(&mut self.add_soak),
+            "network-soak" => Slot::Span(&mut self.network_soak),
             "retry-fast" => Slot::Span(&mut self.retry_fast),
             "retry" => Slot::Span(&mut self.retry),
             "retry-jitter-percent" => Slot::Number(&mut self.retry_jitter_percent),
@@ -197,6 +205,7 @@ mod tests {
         let seconds = Duration::from_secs;
         assert_eq!(timing.config_soak, Duration::from_millis(1500));
         assert_eq!((timing.config_soak_long, timing.add_soak), (seconds(10), seconds(1)));
+        assert_eq!(timing.network_soak, Duration::from_millis(500));
         assert_eq!((timing.retry_fast, timing.retry), (seconds(3), seconds(60)));
         assert_eq!((timing.log_page_retry, timing.registration_retry), (seconds(20), seconds(5)));
         assert_eq!(

@@ -15,10 +15,10 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use plinth::cli::Outcome;
-use plinth::err::{FAILED, Failure, USAGE};
+use plinth::err::Failure;
 use plinth::file::{Root, replace_atomic};
 use plinth::rand::uuid_v4;
 use plinth::text::{Table, quote};
@@ -26,7 +26,7 @@ use serde_json::{Map, Value, json};
 
 use self::args::{Args, STASADM};
 use self::names::{Name, Names};
-use super::{Verbatim, World, json};
+use super::{Verbatim, World, json, understand};
 use crate::core::hostid::{self, Sources};
 use crate::core::{confedit, identity};
 use crate::shell::config::SYS_CONF;
@@ -83,21 +83,9 @@ pub fn run(
     words: impl IntoIterator<Item = OsString>,
     world: &mut World<'_>,
 ) -> Result<u8, Failure> {
-    let outcome = STASADM.parse(words, world.env).map_err(|error| Failure::new(USAGE, error))?;
-    let (command, args) = match outcome {
-        Outcome::Run { command: Some(command), args } => (command, args),
-        Outcome::Run { command: None, .. } => {
-            world.print(&STASADM.help(None))?;
-            return Ok(FAILED);
-        }
-        Outcome::Help(text) | Outcome::Completions(text) => {
-            world.print(&text)?;
-            return Ok(0);
-        }
-        Outcome::Version => {
-            world.print(&super::version())?;
-            return Ok(0);
-        }
+    let (command, args) = match understand(&STASADM, words, world)? {
+        ControlFlow::Continue(chosen) => chosen,
+        ControlFlow::Break(status) => return Ok(status),
     };
     let files = Files::new(&args, world)?;
     match command {

@@ -3,6 +3,8 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use plinth::err::USAGE;
+
 use super::*;
 use crate::ctl::testing::Place;
 
@@ -20,7 +22,7 @@ fn host() -> Place {
 
 fn run_as(superuser: bool, place: &Place, words: &[&str]) -> (Result<u8, Failure>, String) {
     let mut out = Vec::new();
-    let root = Root::at(&place.0);
+    let root = place.0.root();
     let mut world = World { env: &|_| None, root, superuser, out: &mut out, terminal: false };
     let result = run(words.iter().map(OsString::from), &mut world);
     (result, String::from_utf8(out).expect("UTF-8"))

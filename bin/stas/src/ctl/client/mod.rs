@@ -9,15 +9,16 @@ mod process;
 mod wait;
 
 use std::ffi::OsString;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
-use plinth::cli::{Outcome, Program, UsageError};
+use plinth::cli::{Program, UsageError};
 use plinth::err::{FAILED, Failure, USAGE};
 use serde_json::{Map, Value, json};
 
 use super::args::{Args, Format, STACCTL, STAFCTL};
 use super::transport::{self, CallError, Connection, Daemon, STACD, STAFD};
-use super::{Verbatim, World, json, python, secrets, table};
+use super::{Verbatim, World, json, python, secrets, table, understand};
 use crate::core::control::{Call, Seven};
 use crate::core::identity::Identity;
 use crate::shell::config::SYS_CONF;
@@ -58,22 +59,9 @@ impl Client {
         words: impl IntoIterator<Item = OsString>,
         world: &mut World<'_>,
     ) -> Result<u8, Failure> {
-        let outcome =
-            self.program.parse(words, world.env).map_err(|error| Failure::new(USAGE, error))?;
-        let (command, args) = match outcome {
-            Outcome::Run { command: Some(command), args } => (command, args),
-            Outcome::Run { command: None, .. } => {
-                world.print(&self.program.help(None))?;
-                return Ok(FAILED);
-            }
-            Outcome::Help(text) | Outcome::Completions(text) => {
-                world.print(&text)?;
-                return Ok(0);
-            }
-            Outcome::Version => {
-                world.print(&super::version())?;
-                return Ok(0);
-            }
+        let (command, args) = match understand(self.program, words, world)? {
+            ControlFlow::Continue(chosen) => chosen,
+            ControlFlow::Break(status) => return Ok(status),
         };
         match command {
             "wait" => wait::wait(self.daemon, &args)?,

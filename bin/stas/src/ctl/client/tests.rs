@@ -6,12 +6,11 @@ use std::io::Write;
 use super::*;
 use crate::core::control::{self, ACCESS_DENIED, FAILED as ERROR_FAILED, Signal, UNKNOWN_METHOD};
 use crate::ctl::testing::{Place, Reply, request};
-use plinth::file::Root;
 
 /// Runs `words` against the socket of `place`, which is the root as well: status and output.
 fn run(client: &Client, place: &Place, words: &str) -> (Result<u8, Failure>, String) {
     let mut out = Vec::new();
-    let root = Root::at(&place.0);
+    let root = place.0.root();
     let mut world =
         World { env: &|_| None, root, superuser: false, out: &mut out, terminal: false };
     let socket = place.socket().into_os_string();

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use plinth::bus::client::Client;
 use plinth::bus::{self, Address, Request};
-use plinth::time::Time;
 use serde_json::Value;
 
 use super::{CallError, Connection, Daemon};
@@ -25,33 +24,40 @@ const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 /// The bus's word for a daemon that went away before it answered.
 const NO_REPLY: &str = "org.freedesktop.DBus.Error.NoReply";
 
-/// A connection to the bus on which a daemon is known to be.
+/// How long the bus may take to tell about a process.
+const PEER_WITHIN: Duration = Duration::from_secs(5);
+
+/// A connection to the bus. Whether the daemon is on it shows when it is called.
 #[derive(Debug)]
 pub struct Bus {
     daemon: &'static Daemon,
     client: Client,
-    peer: Option<u32>,
 }
 
 impl Bus {
-    /// Connects to the system bus and looks for `daemon` there.
+    /// Connects to the system bus.
     ///
     /// # Errors
-    /// [`CallError::NotRunning`] when there is no bus or the daemon is not on it; else see
-    /// [`CallError`].
+    /// [`CallError::NotRunning`] when there is no bus.
     pub fn connect(daemon: &'static Daemon, limit: Duration) -> Result<Self, CallError> {
-        let deadline = Time::monotonic() + limit;
-        let absent = || CallError::NotRunning { daemon: daemon.name, way: super::BUS_WAY.into() };
-        let client = Client::connect(&Address::System, limit).map_err(|_| absent())?;
-        let owner = Request::new(BUS.0, BUS.1, BUS.2, "GetConnectionUnixProcessID")
-            .with(vec![bus::Value::Str(daemon.bus_name.into())]);
-        let peer = match client.call(&owner, Time::monotonic().until(deadline)) {
-            Ok(answer) => answer.into_iter().next().and_then(bus::Value::get),
-            Err(error) if error.is_absent() => return Err(absent()),
-            Err(_) => None, // no process to be shown is no reason not to ask the daemon
-        };
-        Ok(Self { daemon, client, peer })
+        let client = Client::connect(&Address::System, limit).map_err(|_| absent(daemon))?;
+        Ok(Self { daemon, client })
     }
+
+    /// The daemon's process.
+    fn owner(&self, limit: Duration) -> Result<Option<u32>, CallError> {
+        let request = Request::new(BUS.0, BUS.1, BUS.2, "GetConnectionUnixProcessID")
+            .with(vec![bus::Value::Str(self.daemon.bus_name.into())]);
+        match self.client.call(&request, limit) {
+            Ok(answer) => Ok(answer.into_iter().next().and_then(bus::Value::get)),
+            Err(error) if error.is_absent() => Err(absent(self.daemon)),
+            Err(_) => Ok(None), // no process to be shown is no reason not to ask the daemon
+        }
+    }
+}
+
+fn absent(daemon: &Daemon) -> CallError {
+    CallError::NotRunning { daemon: daemon.name, way: super::BUS_WAY.into() }
 }
 
 impl Connection for Bus {
@@ -61,9 +67,7 @@ impl Connection for Bus {
         };
         let daemon = self.daemon.name;
         let answer = self.client.call(&request, limit).map_err(|error| match error {
-            error if error.is_absent() => {
-                CallError::NotRunning { daemon, way: super::BUS_WAY.into() }
-            }
+            error if error.is_absent() => absent(self.daemon),
             bus::CallError::TimedOut => CallError::Silent { daemon, limit },
             bus::CallError::Remote { name, text } if name != NO_REPLY => {
                 CallError::from_reply(daemon, name, text)
@@ -73,9 +77,10 @@ impl Connection for Bus {
         result(call, answer).map_err(|text| CallError::Broken { daemon, text })
     }
 
-    /// The daemons have no signal on the bus that would tell of connections.
-    fn subscribe(&mut self, _limit: Duration) -> Result<(), CallError> {
-        Ok(())
+    /// The daemons have no signal on the bus that would tell of connections: only looks whether the
+    /// daemon is there.
+    fn subscribe(&mut self, limit: Duration) -> Result<(), CallError> {
+        self.owner(limit).map(drop)
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {
@@ -87,7 +92,7 @@ impl Connection for Bus {
     }
 
     fn peer(&mut self) -> Option<u32> {
-        self.peer
+        self.owner(PEER_WITHIN).ok().flatten()
     }
 }
 

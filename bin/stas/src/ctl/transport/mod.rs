@@ -186,15 +186,70 @@ pub fn open(
     if let Some(path) = socket {
         return Ok(Box::new(Socket::connect(daemon.name, path)?));
     }
-    let absent = match Bus::connect(daemon, limit) {
-        Ok(bus) => return Ok(Box::new(bus)),
-        Err(error) => error,
-    };
+    match Bus::connect(daemon, limit) {
+        Ok(bus) => Ok(Box::new(Either { daemon, way: Box::new(bus), is_sure: false })),
+        Err(absent) => instead(daemon, absent),
+    }
+}
+
+/// The daemon's own socket, where `absent` is what the bus says.
+fn instead(daemon: &'static Daemon, absent: CallError) -> Result<Box<dyn Connection>, CallError> {
     match Socket::connect(daemon.name, Path::new(daemon.socket)) {
         Ok(socket) => Ok(Box::new(socket)),
         // The bus is where people look first.
         Err(CallError::NotRunning { .. }) => Err(absent),
         Err(error) => Err(error),
+    }
+}
+
+/// The bus as long as the daemon is on it, which the first answer shows: asking the bus beforehand
+/// would cost every command one more round.
+struct Either {
+    daemon: &'static Daemon,
+    way: Box<dyn Connection>,
+    /// The daemon was met there.
+    is_sure: bool,
+}
+
+impl Either {
+    /// Does `what`; when that shows that the daemon is not on the bus, again over its socket.
+    fn try_both<T>(
+        &mut self,
+        mut what: impl FnMut(&mut dyn Connection) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        match what(self.way.as_mut()) {
+            Err(absent @ CallError::NotRunning { .. }) if !self.is_sure => {
+                self.way = instead(self.daemon, absent)?;
+                self.is_sure = true;
+                what(self.way.as_mut())
+            }
+            result => {
+                self.is_sure |= !matches!(result, Err(CallError::NotRunning { .. }));
+                result
+            }
+        }
+    }
+}
+
+impl Connection for Either {
+    fn call(&mut self, call: &Call, limit: Duration) -> Result<Value, CallError> {
+        self.try_both(|way| way.call(call, limit))
+    }
+
+    fn subscribe(&mut self, limit: Duration) -> Result<(), CallError> {
+        self.try_both(|way| way.subscribe(limit))
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.way.fd()
+    }
+
+    fn take_signals(&mut self) -> Result<bool, CallError> {
+        self.way.take_signals()
+    }
+
+    fn peer(&mut self) -> Option<u32> {
+        self.way.peer()
     }
 }
 

@@ -175,3 +175,78 @@ fn where_nobody_listens_the_daemon_is_not_running() {
     let long = "x".repeat(200);
     assert!(matches!(connect(Path::new(&long)), CallError::Broken { .. }));
 }
+
+/// A way over which the daemon answers, or is not to be found.
+struct Way {
+    found: bool,
+}
+
+impl Connection for Way {
+    fn call(&mut self, _: &Call, _: Duration) -> Result<Value, CallError> {
+        let absent = CallError::NotRunning { daemon: "stafd", way: BUS_WAY.into() };
+        if std::mem::take(&mut self.found) { Ok(json!("bus")) } else { Err(absent) }
+    }
+
+    fn subscribe(&mut self, limit: Duration) -> Result<(), CallError> {
+        self.call(&Call::Subscribe, limit).map(drop)
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn take_signals(&mut self) -> Result<bool, CallError> {
+        Ok(false)
+    }
+
+    fn peer(&mut self) -> Option<u32> {
+        None
+    }
+}
+
+fn either(place: &Place, found: bool) -> Either {
+    let socket: &'static str = place.socket().display().to_string().leak();
+    let daemon = Box::leak(Box::new(Daemon {
+        name: STAFD.name,
+        bus_name: STAFD.bus_name,
+        object: STAFD.object,
+        debug: STAFD.debug,
+        socket,
+    }));
+    Either { daemon, way: Box::new(Way { found }), is_sure: false }
+}
+
+#[test]
+fn a_daemon_that_is_not_on_the_bus_is_asked_over_its_socket() {
+    let place = Place::new();
+    let daemon = place.daemon(|mut from, mut to| {
+        for _ in 0..2 {
+            let request = request(&mut from);
+            to.write_all(control::reply(request.id, &json!("socket")).as_bytes()).expect("sent");
+        }
+    });
+    let mut way = either(&place, false);
+    assert_eq!(way.call(&Call::GetTron, LONG), Ok(json!("socket")));
+    assert_eq!(way.call(&Call::GetTron, LONG), Ok(json!("socket")), "the same way again");
+    assert!(way.peer().is_some() && way.fd().is_some());
+    daemon.join().expect("the daemon is well");
+}
+
+#[test]
+fn a_daemon_that_left_the_bus_is_not_looked_for_elsewhere() {
+    let place = Place::new();
+    let mut way = either(&place, true);
+    assert_eq!(way.call(&Call::GetTron, LONG), Ok(json!("bus")));
+    let listener = UnixListener::bind(place.socket()).expect("a socket");
+    let absent = CallError::NotRunning { daemon: "stafd", way: BUS_WAY.into() };
+    assert_eq!(way.call(&Call::GetTron, LONG), Err(absent));
+    listener.set_nonblocking(true).expect("a socket");
+    assert!(listener.accept().is_err(), "nobody came");
+}
+
+#[test]
+fn where_neither_way_leads_to_the_daemon_the_bus_is_named() {
+    let mut way = either(&Place::new(), false);
+    let error = way.subscribe(LONG).expect_err("nobody is there").to_string();
+    assert_eq!(error, "Unable to communicate with stafd over D-Bus. Is stafd running?");
+}

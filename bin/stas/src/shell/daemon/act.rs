@@ -8,15 +8,16 @@ use std::io;
 use plinth::event::Loop;
 
 use super::Daemon;
-use super::core::Core;
 use crate::core::fabrics;
 use crate::core::iface::{Interface, Interfaces};
+use crate::core::machine::Machine;
 use crate::core::port::{
-    Action, AdminError, ConnectError, Input, Notice, OpId, Record, Scan, StafdEvent,
+    Action, AdminError, ConnectError, DeviceId, Input, Notice, OpId, Record, Scan, StafdEvent,
 };
 use crate::shell::kernel::wire::{Job, Outcome};
 use crate::shell::key::Key;
 use crate::shell::probe::Probe;
+use crate::shell::registry;
 use crate::shell::sysfs::Sysfs;
 
 /// The kind of a blocking call under way.
@@ -30,7 +31,7 @@ pub enum Call {
     Admin,
 }
 
-impl<C: Core> Daemon<C> {
+impl<C: Machine> Daemon<C> {
     /// Carries out `actions`, in order.
     ///
     /// # Errors
@@ -64,6 +65,8 @@ impl<C: Core> Daemon<C> {
                         self.inputs.push_back(Input::Stafd(answer));
                     }
                 },
+                Action::Claim { device, make } => self.claim(&device, make),
+                Action::Disclaim { device } => self.disclaim(&device),
                 Action::Publish(notice) => {
                     if let Notice::Tron(on) = notice {
                         crate::shell::start::trace(on);
@@ -79,6 +82,21 @@ impl<C: Core> Daemon<C> {
             }
         }
         Ok(())
+    }
+
+    /// Enters a controller in the registry, unless its name has passed to another.
+    fn claim(&self, device: &DeviceId, make: bool) {
+        if self.sysfs.id(&device.name).as_ref() == Some(device) {
+            let result = registry::claim(&self.source.root, &device.name, make);
+            complain(device, result);
+        }
+    }
+
+    /// Takes the entry of a controller out, unless its name has passed to another.
+    fn disclaim(&self, device: &DeviceId) {
+        if self.sysfs.id(&device.name).is_none() {
+            complain(device, registry::disclaim(&self.source.root, &device.name));
+        }
     }
 
     fn call(&mut self, op: OpId, call: Call, job: Job) {
@@ -99,7 +117,7 @@ impl<C: Core> Daemon<C> {
             .map(|found| Interface {
                 index: found.index,
                 name: found.name,
-                up: found.up,
+                up: found.up && found.carrier,
                 mac: found.mac,
                 addresses: found.addresses,
             })
@@ -155,6 +173,12 @@ fn finished(op: OpId, call: Call, outcome: Outcome, sysfs: &Sysfs) -> Input {
     }
 }
 
+fn complain(device: &DeviceId, result: io::Result<()>) {
+    if let Err(error) = result {
+        log::warn!("Cannot change the entry of {} in the registry: {error}", device.name);
+    }
+}
+
 const fn libc_eio() -> i32 {
     rustix::io::Errno::IO.raw_os_error()
 }
@@ -164,7 +188,7 @@ fn connected(reply: &[u8], sysfs: &Sysfs) -> Result<Box<crate::core::cid::Device
     let text = String::from_utf8_lossy(reply);
     let number = fabrics::parse_reply(&text).map_err(|_| ConnectError::Reply(text.into()))?;
     let name = format!("nvme{number}");
-    match sysfs.device(&name) {
+    match sysfs.new_device(&name) {
         Some(device) => Ok(Box::new(device)),
         None => Err(ConnectError::Vanished(name)),
     }

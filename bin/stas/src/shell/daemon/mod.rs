@@ -7,7 +7,6 @@
 //! the timers are armed. The core's only clock is the turn's.
 
 pub mod act;
-pub mod core;
 mod serve;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -20,7 +19,7 @@ use plinth::sys::signal::{Signal, Signals};
 use plinth::time::Time;
 
 use self::act::Call;
-use self::core::Core;
+
 use super::bus::Front;
 use super::config::Source;
 use super::control::Server;
@@ -35,6 +34,7 @@ use super::sysfs::Sysfs;
 use super::units::Units;
 use crate::core::api::{Reply, Request};
 use crate::core::foreign::{self, Foreign};
+use crate::core::machine::Machine;
 use crate::core::port::{Action, DeviceEvent, Input, OpId};
 use crate::core::settings::Role;
 
@@ -81,6 +81,8 @@ pub struct Daemon<C> {
     pub server: Option<Server>,
     /// The way to stafd (stacd only).
     pub peer: Option<Peer>,
+    /// nvme-cli's rules are kept from connecting (stafd only).
+    pub masks: bool,
     /// What was told of discovery controllers of others (stafd only).
     pub foreign: Foreign,
     /// Units of systemd.
@@ -97,7 +99,7 @@ pub struct Daemon<C> {
     pub failure: Option<String>,
 }
 
-impl<C: Core> Daemon<C> {
+impl<C: Machine> Daemon<C> {
     fn signal(&mut self, lp: &mut Loop<Key>) {
         while let Some(signal) = self.signals.next() {
             match signal {
@@ -146,7 +148,7 @@ impl<C: Core> Daemon<C> {
     /// Passes on the news of a discovery controller that stafd does not manage.
     fn notice_foreign(&mut self, lp: &mut Loop<Key>, event: &DeviceEvent) -> io::Result<()> {
         let Some(name) = foreign::calls(event) else { return Ok(()) };
-        if C::ROLE != Role::Finder || self.stopping {
+        if C::role() != Role::Finder || !self.masks || self.stopping {
             return Ok(());
         }
         let request = Request::ListControllers { detailed: false };
@@ -239,7 +241,7 @@ fn rearm(lp: &mut Loop<Key>, timer: &mut Option<(Time, TimerId)>, wanted: Option
     }
 }
 
-impl<C: Core> Handler for Daemon<C> {
+impl<C: Machine> Handler for Daemon<C> {
     type Key = Key;
 
     fn ready(&mut self, lp: &mut Loop<Key>, key: Key) -> io::Result<Progress> {
@@ -247,7 +249,7 @@ impl<C: Core> Handler for Daemon<C> {
             Key::Signals => self.signal(lp),
             Key::Uevents => {
                 let mut inputs = Vec::new();
-                let progress = self.devices.ready(lp, &self.sysfs, &mut inputs)?;
+                let progress = self.devices.ready(lp, &mut inputs)?;
                 for input in inputs {
                     if let Input::Device(event) = &input {
                         self.notice_foreign(lp, event)?;

@@ -7,8 +7,8 @@ use plinth::event::Loop;
 use serde_json::Value;
 
 use super::Daemon;
-use super::core::Core;
 use crate::core::api::{self, Reply, Request};
+use crate::core::machine::Machine;
 use crate::core::port::Input;
 use crate::shell::ask::Ask;
 use crate::shell::bus::News;
@@ -24,7 +24,7 @@ impl api::Sysfs for Sysfs {
     }
 }
 
-impl<C: Core> Daemon<C> {
+impl<C: Machine> Daemon<C> {
     /// Takes what clients and stafd have said.
     ///
     /// # Errors

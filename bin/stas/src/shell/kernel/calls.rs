@@ -167,16 +167,16 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::testing::Place;
 
-    /// A directory tree of this test's own, removed at the end.
-    struct Tree(PathBuf);
+    struct Tree(Place);
 
     impl Tree {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("stas-{name}-{}", std::process::id()));
-            fs::create_dir_all(path.join("class/nvme0")).unwrap();
-            fs::create_dir_all(path.join("dev")).unwrap();
-            Self(path)
+        fn new() -> Self {
+            let place = Place::new();
+            place.directory("class/nvme0");
+            place.directory("dev");
+            Self(place)
         }
 
         fn places(&self) -> Places {
@@ -194,19 +194,13 @@ mod tests {
         }
     }
 
-    impl Drop for Tree {
-        fn drop(&mut self) {
-            drop(fs::remove_dir_all(&self.0));
-        }
-    }
-
     fn failed(errno: Errno) -> Outcome {
         Outcome::Failed(errno.into())
     }
 
     #[test]
     fn a_deletion_is_written_to_the_right_device_only() {
-        let tree = Tree::new("delete");
+        let tree = Tree::new();
         let attribute = tree.0.join("class/nvme0/delete_controller");
         fs::write(&attribute, "").unwrap();
         let older = DeviceId { instance: tree.device().instance + 1, ..tree.device() };
@@ -220,7 +214,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named_by_its_errno() {
-        let tree = Tree::new("missing");
+        let tree = Tree::new();
         let places = tree.places();
         let job = Job::Connect { options: "nqn=x,transport=tcp".to_owned() };
         assert_eq!(carry_out(&places, &job), failed(Errno::NOENT));
@@ -232,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_node_of_another_device_gets_no_command() {
-        let tree = Tree::new("node");
+        let tree = Tree::new();
         fs::write(tree.0.join("class/nvme0/dev"), "240:0\n").unwrap();
         fs::write(tree.0.join("dev/nvme0"), "").unwrap();
         let command = AdminCommand::Identify;

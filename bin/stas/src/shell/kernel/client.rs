@@ -10,18 +10,18 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use plinth::backoff::Backoff;
 use plinth::event::{Direction, Loop, Progress, TimerId, WatchId};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
-use rustix::process::{Pid, PidfdFlags};
 
 use super::helper::{ARGUMENT, QUEUE_MAX};
 use super::wire::{self, Job, Outcome};
 use crate::core::port::{AdminError, OpId};
+use crate::shell::children::{Children, Started};
 use crate::shell::key::Key;
 
 /// Jobs of one kind that wait here; beyond it a job fails at once with `EAGAIN`.
@@ -72,18 +72,12 @@ struct Running {
     writing: bool,
 }
 
-struct Ending {
-    child: Child,
-    _pidfd: OwnedFd,
-    watch: WatchId,
-}
-
 /// The helper as the daemon sees it.
 pub struct Client {
     program: String,
     running: Option<Running>,
     /// Helpers whose end was not seen yet: the running one and those let go.
-    children: Vec<Ending>,
+    children: Children,
     waiting: BTreeMap<Kind, VecDeque<(OpId, Job)>>,
     under_way: BTreeMap<OpId, Kind>,
     done: Vec<(OpId, Outcome)>,
@@ -102,7 +96,7 @@ impl Client {
         Self {
             program: program.to_owned(),
             running: None,
-            children: Vec::new(),
+            children: Children::new(Key::HelperExit),
             waiting: BTreeMap::new(),
             under_way: BTreeMap::new(),
             done: Vec::new(),
@@ -194,21 +188,7 @@ impl Client {
     /// # Errors
     /// The loop cannot forget a descriptor.
     pub fn exited(&mut self, lp: &mut Loop<Key>) -> io::Result<()> {
-        let mut remaining = Vec::new();
-        for mut ending in std::mem::take(&mut self.children) {
-            match ending.child.try_wait() {
-                Ok(None) => remaining.push(ending),
-                Ok(Some(status)) => {
-                    lp.unwatch(ending.watch)?;
-                    if !status.success() {
-                        log::error!("The kernel helper ended: {status}");
-                    }
-                }
-                Err(_) => lp.unwatch(ending.watch)?,
-            }
-        }
-        self.children = remaining;
-        Ok(())
+        self.children.exited(lp, |status| log::error!("The kernel helper ended: {status}"))
     }
 
     /// One of the timers [`Key::HelperRestart`] and [`Key::HelperIdle`] is due.
@@ -235,16 +215,14 @@ impl Client {
             None,
         )?;
         rustix::io::ioctl_fionbio(&ours, true)?;
-        let child = Command::new("/proc/self/exe")
-            .arg0(&self.program)
-            .arg(ARGUMENT)
-            .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
-            .spawn()?;
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
-        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
-        let exit = lp.watch(pidfd.as_fd(), Key::HelperExit)?;
-        self.children.push(Ending { child, _pidfd: pidfd, watch: exit });
+        let started = Started::spawn(
+            Command::new("/proc/self/exe")
+                .arg0(&self.program)
+                .arg(ARGUMENT)
+                .stdin(Stdio::from(theirs))
+                .stdout(Stdio::null()),
+        )?;
+        self.children.watch(lp, started)?;
         let watch = lp.watch(ours.as_fd(), Key::Helper)?;
         self.running = Some(Running { socket: ours, watch, writing: false });
         Ok(())
@@ -354,7 +332,7 @@ mod tests {
         fn settle(&mut self, lp: &mut Loop<Key>) -> io::Result<()> {
             self.client.settle(lp)?;
             self.done.extend(self.client.take_done());
-            if self.done.len() >= self.wanted && self.client.children.is_empty() {
+            if self.done.len() >= self.wanted && self.client.children.count() == 0 {
                 lp.stop(0);
             }
             Ok(())

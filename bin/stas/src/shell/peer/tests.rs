@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::*;
 use crate::core::control;
+use crate::testing::Place;
 
 /// What stafd's side does, step by step; each waits for the events named.
 struct World {
@@ -20,22 +21,17 @@ struct World {
     seen: Vec<StafdEvent>,
     step: usize,
     script: fn(&mut World, &mut Loop<Key>) -> io::Result<()>,
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        drop(fs::remove_dir_all(self.path.parent().and_then(Path::parent).unwrap()));
-    }
+    /// Removed with this.
+    _place: Place,
 }
 
 impl World {
-    fn new(name: &str, script: fn(&mut Self, &mut Loop<Key>) -> io::Result<()>) -> Self {
-        let base = std::env::temp_dir().join(format!("stas-{name}-{}", std::process::id()));
-        drop(fs::remove_dir_all(&base));
-        fs::create_dir_all(&base).unwrap();
-        let path = base.join("stafd/ctl.sock");
+    fn new(script: fn(&mut Self, &mut Loop<Key>) -> io::Result<()>) -> Self {
+        let place = Place::new();
+        let path = place.join("stafd/ctl.sock");
         let peer = Peer::new(&path, Time::monotonic());
-        Self { peer, path, listener: None, stafd: None, seen: Vec::new(), step: 0, script }
+        let (listener, stafd, seen) = (None, None, Vec::new());
+        Self { peer, path, listener, stafd, seen, step: 0, script, _place: place }
     }
 
     fn run(&mut self) -> Vec<StafdEvent> {
@@ -125,7 +121,7 @@ fn answer(op: u64, result: Result<&str, &str>) -> StafdEvent {
 #[test]
 fn stafd_is_found_when_its_socket_appears_and_again_after_a_restart() {
     use StafdEvent::{Appeared, Vanished};
-    let mut world = World::new("peer-restart", |world, lp| {
+    let mut world = World::new(|world, lp| {
         match (world.step, world.seen.last()) {
             (0, _) => {
                 world.peer.owner(lp, None)?; // the bus knows no stafd, and no directory is there
@@ -146,7 +142,7 @@ fn stafd_is_found_when_its_socket_appears_and_again_after_a_restart() {
 
 #[test]
 fn questions_are_answered_and_signals_heard() {
-    let mut world = World::new("peer-query", |world, lp| {
+    let mut world = World::new(|world, lp| {
         match (world.step, world.seen.last()) {
             (0, _) => {
                 world.stafd_starts();
@@ -193,7 +189,7 @@ fn questions_are_answered_and_signals_heard() {
 #[test]
 fn the_bus_comes_before_the_socket() {
     use StafdEvent::{Appeared, DcRemoved, LogPagesChanged, Vanished};
-    let mut world = World::new("peer-bus", |world, lp| {
+    let mut world = World::new(|world, lp| {
         match (world.step, world.seen.last()) {
             (0, _) => {
                 world.stafd_starts();

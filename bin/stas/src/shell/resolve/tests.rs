@@ -2,7 +2,6 @@
 //! Look-ups over real sockets, against a name server on the loopback interface.
 
 use std::net::{Ipv4Addr, UdpSocket};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use plinth::event::Handler;
@@ -10,32 +9,27 @@ use simple_dns::rdata::{A, RData};
 use simple_dns::{CLASS, Packet, QTYPE, ResourceRecord, TYPE};
 
 use super::*;
+use crate::testing::Place;
 
 struct World {
     resolver: Resolver,
     server: UdpSocket,
     questions: usize,
     found: Vec<Found>,
-    directory: PathBuf,
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        drop(std::fs::remove_dir_all(&self.directory));
-    }
+    /// Removed with this.
+    _place: Place,
 }
 
 impl World {
-    fn new(name: &str, hosts: &str) -> Self {
-        let directory = std::env::temp_dir().join(format!("stas-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(directory.join("etc")).unwrap();
-        std::fs::write(directory.join("etc/hosts"), hosts).unwrap();
-        std::fs::write(directory.join("etc/resolv.conf"), "nameserver 127.0.0.1\n").unwrap();
+    fn new(hosts: &str) -> Self {
+        let place = Place::new();
+        place.file("etc/hosts", hosts);
+        place.file("etc/resolv.conf", "nameserver 127.0.0.1\n");
         let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         server.set_nonblocking(true).unwrap();
-        let mut resolver = Resolver::new(Root::at(&directory), Rng::seeded(1));
+        let mut resolver = Resolver::new(place.root(), Rng::seeded(1));
         resolver.port = server.local_addr().unwrap().port();
-        Self { resolver, server, questions: 0, found: Vec::new(), directory }
+        Self { resolver, server, questions: 0, found: Vec::new(), _place: place }
     }
 
     fn run(&mut self) {
@@ -101,7 +95,7 @@ impl Handler for World {
 
 #[test]
 fn names_are_looked_up_in_parallel_in_file_and_server() {
-    let mut world = World::new("resolve", "10.9.9.9 filed\n");
+    let mut world = World::new("10.9.9.9 filed\n");
     for number in 0..=100 {
         let host = if number == 0 { "filed".to_owned() } else { "x".repeat(number % 50 + 1) };
         world.resolver.submit(OpId(u64::try_from(number).unwrap()), host);
@@ -121,7 +115,7 @@ fn names_are_looked_up_in_parallel_in_file_and_server() {
 
 #[test]
 fn a_host_without_a_name_server_says_so_at_once() {
-    let mut world = World::new("refused", "");
+    let mut world = World::new("");
     // A port that was just free: nobody answers there, and the kernel says so.
     let free = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
     world.resolver.port = free;
