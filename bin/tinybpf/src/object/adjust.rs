@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What can be changed of the programs and maps of an open object.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -104,7 +104,15 @@ impl OpenProgram<'_> {
     /// [`Kind::NoSuchTarget`] when that program has no such function.
     pub fn set_attach_target(&mut self, of: Option<BorrowedFd<'_>>, function: &str) -> Result<()> {
         let name = c_text(function, Op::Set)?;
-        let (set, log) = capture(Detail::Normal, || self.set(ProgramSetting::Target(of, &name)));
+        // The caller's descriptor may be closed, and its number another's, by the time of the load.
+        let own = of.map(|fd| fd.try_clone_to_owned()).transpose().map_err(|failed| {
+            let errno = Errno(failed.raw_os_error().unwrap_or(libc::EIO));
+            Error::from_errno(errno, Op::Set, self.name())
+        })?;
+        let target = own.as_ref().map(AsFd::as_fd);
+        let setting = ProgramSetting::Target(target, &name);
+        let (set, log) = capture(Detail::Normal, || self.set(setting));
+        self.object.targets.extend(own);
         set.map_err(|error| match error.errno() {
             Some(Errno::SRCH | Errno::NOENT) => error
                 .with_kind(Kind::NoSuchTarget)

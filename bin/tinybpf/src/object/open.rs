@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::ffi::{CString, OsStr};
 use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -157,6 +158,7 @@ impl OpenOptions {
                     log,
                     log_level: self.log_level,
                     btf: OnceLock::new(),
+                    targets: Vec::new(),
                     uses_token,
                 })
             }
@@ -240,6 +242,8 @@ pub struct OpenObject {
     pub(super) source: Source,
     pub(super) log_level: u32,
     pub(super) btf: OnceLock<Option<Arc<Btf>>>,
+    /// Programs that functions are replaced in: libbpf remembers their numbers until the load.
+    pub(super) targets: Vec<OwnedFd>,
     log: Log,
     uses_token: bool,
 }

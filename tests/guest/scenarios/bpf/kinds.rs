@@ -6,6 +6,7 @@
 //! when it was loaded only, `refused` when this kernel cannot. The host's tests write the same
 //! words, and the table of both says where each kind was shown.
 
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -444,7 +445,7 @@ fn iterators(_: &Guest) -> Outcome {
     let object = hand::only("iter", "cgroups").map_err(|e| told(&e))?;
     let program = object.program("cgroups").map_err(|e| told(&e))?;
     let root = std::fs::File::open(hand::CGROUPS)?;
-    let target = IterTarget::Cgroup(std::os::fd::AsFd::as_fd(&root));
+    let target = IterTarget::Cgroup(root.as_fd());
     let link = program.attach_iter(target).map_err(|e| told(&e))?;
     ensure_eq("the text of the control groups", read(&link)?.as_str(), "level 0\n")?;
     hand::kind("iter", "run");
@@ -459,10 +460,13 @@ fn replacement(_: &Guest) -> Outcome {
     let verdict = || target.test_run(&packet).map(|it| it.retval).map_err(|e| told(&e));
     ensure_eq("the verdict before", &verdict()?, &2)?;
     let mut open = hand::opened("freplace").map_err(|e| told(&e))?;
+    // The descriptor that names the target may be gone by the time of the load.
+    let passing = target.as_fd().try_clone_to_owned()?;
     let program = open.program("stricter");
     program
-        .and_then(|mut it| it.set_attach_target(Some(target.as_fd()), "decide"))
+        .and_then(|mut it| it.set_attach_target(Some(passing.as_fd()), "decide"))
         .map_err(|e| told(&e))?;
+    drop(passing);
     let object = open.load().map_err(|e| told(&e))?;
     let link = object.program("stricter").and_then(|it| it.attach()).map_err(|e| told(&e))?;
     ensure_eq("the verdict of the replacement", &verdict()?, &1)?;
