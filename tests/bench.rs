@@ -8,8 +8,8 @@
 //! `bench host` measures the first only, `bench bpf` the last. Processor times are the best of
 //! several runs, since a busy machine only ever adds; what is compared with a peer in a guest is a
 //! median on both sides, taken in turns, on a steady clock: it goes by the guest's instructions
-//! (two nanoseconds each), so that other work of the host counts for nothing, and a second run finds
-//! the same within a percent. The same turns are shown on the host's clock as well, where the
+//! (two nanoseconds each), so that other work of the host counts for nothing, and a second run
+//! finds the same within a percent. The same turns are shown on the host's clock as well, where the
 //! emulator's costs (above all of switches between processes) and the host's mood are in all
 //! figures; nothing is judged by it. The table is also written to `target/bench.tsv`.
 

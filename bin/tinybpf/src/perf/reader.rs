@@ -106,8 +106,9 @@ impl PerfReader {
     /// Makes a buffer for each CPU that is online, and puts it into `map`.
     ///
     /// # Errors
-    /// [`Kind::Mismatch`] for a map of another type; [`Kind::InvalidArgument`] for a page count that
-    /// is no power of two; [`Kind::Permission`], also for buffers larger than the system allows.
+    /// [`Kind::Mismatch`] for a map of another type; [`Kind::InvalidArgument`] for a page count
+    /// that is no power of two; [`Kind::Permission`], also for buffers larger than the system
+    /// allows.
     pub fn new(map: &Map, options: PerfOpts) -> Result<Self> {
         let error = |kind| Error::new(kind, Op::Open, map.name());
         if map.map_type() != MapType::PERF_EVENT_ARRAY {
