@@ -7,6 +7,7 @@
 
 mod about;
 pub mod args;
+mod btf;
 mod drops;
 mod features;
 mod find;
@@ -213,6 +214,7 @@ fn dispatch(command: &str, args: &Args, world: &mut World<'_>) -> Result<u8, Fai
         "completion" => about::completion(args, world),
         "man" => about::man(args, world),
         "help" => about::help(args, world),
+        "btf" => btf::btf(args, world),
         "features" => features::features(args, world),
         "apply" => manifest::apply(args, world),
         "check" => manifest::check(args, world),

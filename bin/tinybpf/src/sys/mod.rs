@@ -9,6 +9,7 @@
 //! call. After a success `errno` means nothing.
 #![allow(unsafe_code, reason = "one file per interface of libbpf and the kernel")]
 
+pub mod dump;
 pub mod filter;
 pub mod link;
 pub mod managed;

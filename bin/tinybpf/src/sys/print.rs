@@ -78,19 +78,30 @@ unsafe extern "C" fn on_message(
     if level >= LIBBPF_DEBUG && !wants_debug() {
         return 0;
     }
-    let mut text = std::ptr::null_mut();
     // SAFETY: libbpf passes a format with its list, which nobody has read from.
-    let length = unsafe { vasprintf(&raw mut text, format, list) };
-    if length < 0 || text.is_null() {
-        return 0;
-    }
-    // SAFETY: vasprintf succeeded, so that `text` is a C string.
-    let message = unsafe { super::text_of(text) };
-    // SAFETY: vasprintf allocated it for us, and the copy above is ours.
-    unsafe { libc::free(text.cast::<c_void>()) };
+    let Some(message) = (unsafe { formatted(format, list) }) else { return 0 };
+    let length = c_int::try_from(message.len()).unwrap_or(c_int::MAX);
     // A panic (in a logger, say) must not cross libbpf's frames.
     drop(catch_unwind(AssertUnwindSafe(|| deliver(level, message))));
     length
+}
+
+/// A format of C's with its arguments, as text.
+///
+/// # Safety
+/// The list belongs to the format, and nobody has read from it.
+pub(super) unsafe fn formatted(format: *const c_char, list: *mut __va_list_tag) -> Option<String> {
+    let mut text = std::ptr::null_mut();
+    // SAFETY: the caller's promise.
+    let length = unsafe { vasprintf(&raw mut text, format, list) };
+    if length < 0 || text.is_null() {
+        return None;
+    }
+    // SAFETY: vasprintf succeeded, so that `text` is a C string.
+    let copy = unsafe { super::text_of(text) };
+    // SAFETY: vasprintf allocated it for us, and the copy above is ours.
+    unsafe { libc::free(text.cast::<c_void>()) };
+    Some(copy)
 }
 
 fn wants_debug() -> bool {
