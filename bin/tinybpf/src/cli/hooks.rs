@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::find;
+use crate::bpffs::{self, What};
 use crate::error::{Error, Kind, Op, Result};
 use crate::hook::{CgroupMode, Hook, Interface, Netns, Order, PerfCounter, Place, Sampling};
 use crate::host::Host;
@@ -227,6 +228,15 @@ fn perf(program: &Program, counter: &PerfCounter) -> Result<Vec<Link>> {
     Host::system().online_cpus().into_iter().map(|cpu| open(Some(cpu))).collect()
 }
 
+/// Gives up the handle of a link that is pinned. Struct operations without a link of the kernel's
+/// would be unregistered by the drop: they are left to the end of the process.
+pub(crate) fn let_go(link: Link) {
+    match link.as_fd().and_then(bpffs::what_is) {
+        Some(What::Link) => drop(link.leak_pinned()),
+        _ => std::mem::forget(link),
+    }
+}
+
 /// Attaches the programs of a loaded object: those with a hook there, and, with `auto`, the others
 /// that say themselves where; then the struct operations.
 ///
@@ -244,7 +254,7 @@ pub(crate) fn attach_object(
             let number: &mut u32 = names.entry(name.to_owned()).or_default();
             *number += 1;
             let name = if *number == 1 { name.to_owned() } else { format!("{name}_{number}") };
-            attached.push(Attached { name: crate::bpffs::pin_name(&name), link });
+            attached.push(Attached { name: bpffs::pin_name(&name), link });
         }
     };
     for program in object.programs() {

@@ -35,7 +35,7 @@ pub(super) fn attach(args: &Args, world: &mut World<'_>) -> std::result::Result<
         wait::for_signal()?;
     }
     if args.pin.is_some() && result.is_ok() {
-        links.into_iter().for_each(std::mem::forget);
+        links.into_iter().for_each(hooks::let_go);
     } else {
         Link::detach_all(links)?;
     }

@@ -211,12 +211,11 @@ pub(super) fn load(args: &Args, world: &mut World<'_>) -> std::result::Result<u8
     Ok(0)
 }
 
-/// Detaches what is not pinned; what is pinned is only let go, since some links of libbpf's take
-/// their hook away when they are dropped.
+/// Detaches what is not pinned, and lets go of what is.
 pub(super) fn end(loaded: Loaded, is_pinned: bool) -> Result<()> {
     let links: Vec<Link> = loaded.links.into_iter().map(|it| it.link).collect();
     if is_pinned {
-        links.into_iter().for_each(std::mem::forget);
+        links.into_iter().for_each(hooks::let_go);
         return Ok(());
     }
     Link::detach_all(links)

@@ -38,16 +38,17 @@ impl IfaceRef<'_> {
     /// # Errors
     /// [`Kind::NotFound`] for an unknown one.
     pub fn index(self) -> Result<u32> {
-        let missing = |text: String| {
-            Err(Error::new(Kind::NotFound, Op::Find, text.clone())
-                .with_detail(format!("no interface {text}")))
+        let missing = |name: String, detail: String| {
+            Err(Error::new(Kind::NotFound, Op::Find, name).with_detail(detail))
         };
         match self {
             Self::Index(index) if interface_name(index).is_some() => Ok(index),
-            Self::Index(index) => missing(format!("with index {index}")),
+            Self::Index(index) => {
+                missing(index.to_string(), format!("no interface with index {index}"))
+            }
             Self::Name(name) => match interface_index(name) {
                 Some(index) => Ok(index),
-                None => missing(format!("'{name}'")),
+                None => missing(name.to_owned(), format!("no interface '{name}'")),
             },
         }
     }

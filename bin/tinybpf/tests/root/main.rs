@@ -3,12 +3,14 @@
 #![cfg(feature = "libbpf")]
 
 mod attach;
+mod commands;
 #[path = "../compiled/mod.rs"]
 mod compiled;
 mod errors;
 mod features;
 mod globals;
 mod load;
+mod manifests;
 mod maps;
 mod network;
 mod perf;

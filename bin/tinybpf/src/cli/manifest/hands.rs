@@ -2,8 +2,7 @@
 //! Carries out what the machine of a manifest asks for, one action at a time.
 //!
 //! Holds what was loaded until it is pinned or taken back: objects by name, links by the path of
-//! their pin. What is pinned outlives this; its handles are let go without the drop, since some
-//! links of libbpf's take their hook away when they are dropped.
+//! their pin. What is pinned outlives this.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -76,7 +75,7 @@ impl<'a> Hands<'a> {
             }
         }
         for (_, link) in std::mem::take(&mut self.links) {
-            std::mem::forget(link);
+            hooks::let_go(link);
         }
     }
 
