@@ -369,12 +369,17 @@ impl Builder<'_> {
         found
     }
 
-    /// The pin of the program that a link runs now.
-    fn old_program(&self, link: &str) -> Option<Source> {
-        let Some(Pinned::Link { program, .. }) = self.facts.pins.get(link) else { return None };
+    /// The pin of the program that a link runs now. Where there is none, taking back what is done
+    /// to the link is bound to fail, and so is told.
+    fn old_program(&self, link: &str) -> Source {
         let mut pins = self.facts.pins.iter();
-        let found = pins.find(|(_, it)| matches!(it, Pinned::Program { id, .. } if id == program));
-        found.map(|(path, _)| Source::Pinned(path.clone()))
+        let found = match self.facts.pins.get(link) {
+            Some(Pinned::Link { program, .. }) => {
+                pins.find(|(_, it)| matches!(it, Pinned::Program { id, .. } if id == program))
+            }
+            _ => None,
+        };
+        Source::Pinned(found.map_or(link, |(path, _)| path.as_str()).to_owned())
     }
 
     /// Removes a link before its successor comes.
@@ -382,13 +387,9 @@ impl Builder<'_> {
         if !self.occupied.remove(path) {
             return;
         }
-        let hook = hook.and_then(|it| it.parse::<Hook>().ok());
-        let undo = hook.zip(self.old_program(path)).map(|(hook, program)| Action::Attach {
-            program,
-            hook,
-            path: path.to_owned(),
-        });
-        self.first(Action::Remove { kind: PinKind::Link, path: path.to_owned() }, undo);
+        let hook = hook.and_then(|it| it.parse::<Hook>().ok()).unwrap_or(Hook::Auto);
+        let undo = Action::Attach { program: self.old_program(path), hook, path: path.to_owned() };
+        self.first(Action::Remove { kind: PinKind::Link, path: path.to_owned() }, Some(undo));
     }
 
     fn link(&mut self, wanted: &Wanted, link: &WantedLink) {
@@ -398,9 +399,8 @@ impl Builder<'_> {
         let is_there = self.occupied.contains(&link.pin);
         if is_there && old_hook.as_ref() == Some(&link.hook) && link.hook.can_be_updated() {
             let action = Action::Update { link: link.pin.clone(), program };
-            let undo = self
-                .old_program(&link.pin)
-                .map(|program| Action::Update { link: link.pin.clone(), program });
+            let old = self.old_program(&link.pin);
+            let undo = Some(Action::Update { link: link.pin.clone(), program: old });
             let id = self.facts.pins.get(&link.pin).and_then(Pinned::identity).map(|it| it.1);
             let pin = PinRecord { id, ..unknown(PinKind::Link, Some(&link.hook)) };
             self.record.pins.insert(link.pin.clone(), pin);

@@ -248,6 +248,25 @@ fn what_nobody_remembers_is_taken_over_if_it_is_the_same() {
 }
 
 #[test]
+fn what_cannot_be_taken_back_is_told() {
+    let hooks = [("pass", "xdp:eth0"), ("skb", "cgroup:/x")];
+    let old = world(vec![object("net", "1", &hooks, &[])]);
+    let mut kernel = applied(&old);
+    // Nobody remembers, and the program's pin is gone: the link's place is needed nevertheless.
+    kernel.file = None;
+    kernel.pins.remove("/sys/fs/bpf/t/net/progs/pass");
+    kernel.absent.insert("cgroup:/y".to_owned());
+    let new = world(vec![object("net", "2", &[("pass", "xdp:eth0"), ("skb", "cgroup:/y")], &[])]);
+    let (report, ..) = new.apply(&mut kernel, Trouble::None);
+    assert_eq!((report.exit(), report.errors.len()), (8, 1), "{report:?}");
+    assert!(report.leftovers[0].contains("attach auto"), "{report:?}");
+    kernel.absent.clear();
+    let (report, ..) = new.apply(&mut kernel, Trouble::None);
+    assert_eq!(report.exit(), 0, "{report:?}");
+    assert!(is_clean(&kernel));
+}
+
+#[test]
 fn an_optional_attachment_may_come_later() {
     let mut wanted = object("net", "1", &[("pass", "xdp:eth0"), ("skb", "cgroup:/x")], &[]);
     wanted.links[0].optional = true;
