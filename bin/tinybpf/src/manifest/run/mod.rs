@@ -425,6 +425,13 @@ impl Run {
             _ => Action::Write(State::default()),
         };
         let name = item.object.and_then(|at| self.name(at));
+        if let (Work::Begin(_), Some(name)) = (&item.work, &name) {
+            // The file is replaced whole or not at all.
+            match self.before.objects.get(name).cloned() {
+                Some(record) => drop(self.state.objects.insert(name.clone(), record)),
+                None => drop(self.state.objects.remove(name)),
+            }
+        }
         let subject = name.as_ref().map_or(String::new(), |name| format!("object '{name}': "));
         let is_required = item
             .object

@@ -248,6 +248,21 @@ fn what_nobody_remembers_is_taken_over_if_it_is_the_same() {
 }
 
 #[test]
+fn without_a_state_file_nothing_is_begun() {
+    let new = world(vec![object("base", "1", &[("count", "tp:a/b")], &[])]);
+    let mut kernel = Kernel::default();
+    let (_, actions, _) = new.apply(&mut Kernel::default(), Trouble::None);
+    let at = actions.iter().position(|it| matches!(it, Action::Write(_))).expect("it is written");
+    let (report, ..) = new.apply(&mut kernel, Trouble::Fail(at));
+    assert_eq!(
+        (report.exit(), report.errors.as_slice()),
+        (1, &["object 'base': injected".to_owned()][..])
+    );
+    assert_eq!(report.leftovers, [""; 0]);
+    assert!(kernel.pins.is_empty() && kernel.file.is_none());
+}
+
+#[test]
 fn what_cannot_be_taken_back_is_told() {
     let hooks = [("pass", "xdp:eth0"), ("skb", "cgroup:/x")];
     let old = world(vec![object("net", "1", &hooks, &[])]);
