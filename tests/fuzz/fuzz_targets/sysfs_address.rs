@@ -5,7 +5,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use stas::core::cid::{Attributes, Device};
+use stas::core::cid::{Attributes, Class, Device};
 use stas::core::iface::Interfaces;
 use stas::core::matching;
 use stas::core::port::DeviceId;
@@ -27,7 +27,9 @@ fuzz_target!(|text: &str| {
     let children: Vec<String> = parts.flatten().collect();
     let id = DeviceId { name: "nvme0".to_owned(), instance: 1 };
     let device = Device::from_attributes(id, &attributes, &children);
-    assert!(!(device.is_discovery() && device.is_io()), "{device:?}");
+    // Children alone make one of the others an I/O controller.
+    assert_eq!(device.is_discovery(), device.class() == Class::Discovery, "{device:?}");
+    assert!(device.is_io() || device.class() != Class::Io, "{device:?}");
     let interfaces = Interfaces(Vec::new());
     let fields = matching::fields_of(&device, &interfaces);
     let tid = Tid::new(&fields, &TidDefaults { host_nqn: "", ignore_iface: false });

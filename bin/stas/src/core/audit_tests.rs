@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::super::DISC_NQN;
 use super::super::cid::{Device, State};
 use super::super::iface::{Interface, Interfaces};
 use super::super::ioc::Origin;
@@ -203,6 +204,22 @@ fn local_and_foreign_transports_and_dying_devices_are_never_audited() {
     let mut world = World::connector_after(&auditing("disconnect-trtypes=tcp\n"), None, devices);
     world.stafd(&page(&[]));
     world.pass(60 * SECOND);
+    assert!(world.targets().is_empty() && world.deletes().is_empty());
+}
+
+// R001, R101
+#[test]
+fn a_discovery_controller_that_shows_children_is_no_io_controller() {
+    let odd = Device {
+        subsysnqn: DISC_NQN.to_owned(),
+        cntrltype: String::new(),
+        namespaces: 1,
+        ..foreign()
+    };
+    assert!(odd.is_io(), "by its children");
+    let mut world = beside(odd, &auditing(""));
+    world.stafd(&page(&[]));
+    world.pass(SOAK);
     assert!(world.targets().is_empty() && world.deletes().is_empty());
 }
 

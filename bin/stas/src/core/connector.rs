@@ -13,7 +13,7 @@ use plinth::time::Time;
 
 use super::base::Base;
 use super::candidate;
-use super::cid::OWNER;
+use super::cid::{Class, OWNER};
 use super::controller::Controller;
 use super::exclude;
 use super::fleet::{Env, Fleet, News};
@@ -359,10 +359,9 @@ impl Connector {
     /// Takes in what a former process entered in the registry, as careful as can be.
     fn import(&mut self, now: Time, out: &mut Vec<Action>) {
         let scan = self.fleet.scan();
-        let ours = scan
-            .devices
-            .iter()
-            .filter(|device| device.owner == OWNER && device.is_io() && !device.state.is_gone());
+        let ours = scan.devices.iter().filter(|device| {
+            device.owner == OWNER && device.class() == Class::Io && !device.state.is_gone()
+        });
         let ours: Vec<Tid> =
             ours.map(|d| self.base.tid(&matching::fields_of(d, &scan.interfaces))).collect();
         let env = Env { now, config: &self.base.config, out };
@@ -381,7 +380,7 @@ impl Connector {
         let mut foreign = Vec::new();
         for device in &scan.devices {
             let audited = settings.disconnect_trtypes.contains(&device.transport);
-            if !audited || !device.is_io() || device.state.is_gone() {
+            if !audited || device.class() != Class::Io || device.state.is_gone() {
                 continue;
             }
             if device.is_others() || (device.holds_system && !settings.disconnect_boot) {

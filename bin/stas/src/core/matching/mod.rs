@@ -317,17 +317,11 @@ impl<'a> Index<'a> {
         taken: &dyn Fn(&DeviceId) -> bool,
     ) -> Option<(&'a Device, Rule)> {
         self.candidates(tid)
-            .filter(|device| is_of(device, class) && !device.state.is_gone() && !taken(&device.id))
+            .filter(|device| {
+                device.class() == class && !device.state.is_gone() && !taken(&device.id)
+            })
             .filter_map(|device| Some((device, serves(tid, device, interfaces)?)))
             .min_by_key(|(device, rule)| (device.state != State::Live, *rule))
-    }
-}
-
-fn is_of(device: &Device, class: Class) -> bool {
-    match class {
-        Class::Discovery => device.is_discovery(),
-        Class::Io => device.is_io(),
-        Class::Unknown => device.class() == Class::Unknown,
     }
 }
 
