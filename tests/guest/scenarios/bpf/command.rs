@@ -210,7 +210,7 @@ fn show(row: &Row, kernel: Kernel) -> Outcome {
     }
     let said = bpf::load(row.object, &options)?;
     if kernel < row.since {
-        return refused(row.kind, &said);
+        return refused(&said);
     }
     ensure(said.code == 0, format_args!("exit {}: {}", said.code, said.err))?;
     wait::until_found("the program runs", LIMIT, || {
@@ -234,7 +234,7 @@ fn hold(object: &str, options: &[&str], trigger: Trigger, counter: &str) -> Outc
 }
 
 /// The kernel cannot, and the command says so in one line and by its code.
-fn refused(kind: &str, said: &process::Said) -> Outcome {
+fn refused(said: &process::Said) -> Outcome {
     ensure(REFUSED.contains(&said.code), format_args!("exit {}: {}", said.code, said.err))?;
     ensure(!said.err.trim().is_empty(), "it was refused without a word")?;
     Ok(())
@@ -261,9 +261,7 @@ fn xdp(_: &Guest) -> Outcome {
         ip(&["link", "set", name, "up"])?;
     }
     ip(&["addr", "add", "192.0.2.1/24", "dev", "v0"])?;
-    for (kind, hook, frames) in
-        [("xdp", "pass=xdp:lo,mode=skb", false), ("xdp native", "pass=xdp:v1,mode=native", true)]
-    {
+    for (hook, frames) in [("pass=xdp:lo,mode=skb", false), ("pass=xdp:v1,mode=native", true)] {
         let said = bpf::load("xdp", &["--prog", "pass", "--hook", hook])?;
         ensure(said.code == 0, format_args!("{hook}: {}", said.err))?;
         wait::until_found("packets are counted", LIMIT, || {
@@ -336,7 +334,7 @@ fn congestion(guest: &Guest) -> Outcome {
     ] {
         let said = bpf::load(object, &["--attach", "auto"])?;
         if guest.kernel < first {
-            refused(kind, &said)?;
+            refused(&said)?;
             continue;
         }
         ensure(said.code == 0, format_args!("{kind}: {}", said.err))?;
@@ -352,7 +350,7 @@ fn netkit(guest: &Guest) -> Outcome {
     if guest.kernel < Kernel::V6_12 {
         let hook = "primary=netkit:lo/primary";
         let said = bpf::load("netkit", &["--prog", "primary", "--hook", hook])?;
-        return refused("netkit", &said);
+        return refused(&said);
     }
     let ip = |words: &[&str]| process::output(&[&["/bin/ip"], words].concat()).map(drop);
     ip(&["link", "add", "kit0", "type", "netkit"])?;
