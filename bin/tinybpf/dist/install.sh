@@ -43,4 +43,15 @@ for file in "$dist"/dracut/90tinybpf/*.sh; do
     fill 755 "$file" "$PREFIX/lib/dracut/modules.d/90tinybpf/${file##*/}"
 done
 
+for shell in bash zsh fish; do
+    case $shell in
+        bash) target=$share/bash-completion/completions/tinybpf ;;
+        zsh) target=$share/zsh/site-functions/_tinybpf ;;
+        fish) target=$share/fish/vendor_completions.d/tinybpf.fish ;;
+    esac
+    mkdir -p "$(dirname "$DESTDIR$target")"
+    "$BUILT/tinybpf" completion "$shell" >"$DESTDIR$target"
+    chmod 644 "$DESTDIR$target"
+done
+
 for file in LICENSE-APACHE LICENSE-MIT; do put 644 "$file" "$share/doc/tinybpf/$file"; done

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What a package of tinybpf installs: program, objects, manifests, unit, initramfs hooks.
 //!
-//! The installation is run into a directory of its own, with a file in the program's place: what
+//! The installation is run into a directory of its own, with a script in the program's place: what
 //! the program does is not the question here.
 
 mod compiled;
@@ -25,7 +25,9 @@ impl Installed {
         drop(fs::remove_dir_all(&root));
         let built = root.join("built");
         fs::create_dir_all(&built).expect("writable");
-        fs::write(built.join("tinybpf"), "the program").expect("writable");
+        let program = built.join("tinybpf");
+        fs::write(&program, "#!/bin/sh\necho \"asked for $*\"\n").expect("writable");
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("our own file");
         let done = Command::new(sources().join("../dist/install.sh"))
             .env("DESTDIR", root.join("to"))
             .env("PREFIX", "/opt/plinth")
@@ -82,6 +84,9 @@ fn an_installation_is_complete_and_knows_its_own_places() {
         "opt/plinth/lib/dracut/modules.d/90tinybpf/tinybpf-apply.sh",
         "opt/plinth/share/initramfs-tools/hooks/tinybpf",
         "opt/plinth/share/initramfs-tools/scripts/init-bottom/tinybpf",
+        "opt/plinth/share/bash-completion/completions/tinybpf",
+        "opt/plinth/share/fish/vendor_completions.d/tinybpf.fish",
+        "opt/plinth/share/zsh/site-functions/_tinybpf",
         "opt/plinth/share/doc/tinybpf/kernel.h",
         "opt/plinth/share/doc/tinybpf/LICENSE-APACHE",
         "opt/plinth/share/doc/tinybpf/LICENSE-MIT",
