@@ -59,7 +59,7 @@ pub(super) fn headers(args: &Args, world: &mut World<'_>) -> Result<u8, Failure>
     };
     std::fs::create_dir_all(&directory).map_err(failed)?;
     let mut names = Vec::new();
-    for (name, text) in libbpf_sys::API_HEADERS {
+    for (name, text) in super::headers::HEADERS {
         std::fs::write(directory.join(name), text).map_err(failed)?;
         names.push(name);
     }

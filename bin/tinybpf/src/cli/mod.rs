@@ -11,6 +11,7 @@ mod btf;
 mod drops;
 mod features;
 mod find;
+mod headers;
 mod hooks;
 mod inspect;
 mod links;

@@ -14,9 +14,13 @@ use bpf::program::{Program, TestRun};
 use bpf::ring::{BUDGET, RingId, RingReader, UserRing};
 use bpf::value::Value;
 use mio::{Events, Interest, Poll, Token};
+use plinth::rand::Rng;
 
 /// Events of the edge-trigger test.
 const MILLION: u64 = 1_000_000;
+
+/// Rounds of the longest pause, some two microseconds.
+const PAUSE_MAX: u64 = 100;
 
 /// Longer than any wake-up takes on a loaded machine.
 const STALLED: Duration = Duration::from_millis(500);
@@ -59,8 +63,8 @@ fn root_a_million_edges_lose_no_wakeup() {
         let seen = Arc::new(AtomicU64::new(0));
         let program = object.program("emit").expect("emit");
         let watched = Arc::clone(&seen);
-        // The next record is written as soon as the last one was seen: right when the reader looks
-        // whether there is more.
+        // The next record is written as soon as the last one was seen. A pause of changing length
+        // then lets the reader's last look fall on every moment of that write.
         let producer = std::thread::spawn(move || {
             for sent in 0..MILLION {
                 while watched.load(Ordering::Acquire) < sent {
@@ -70,6 +74,7 @@ fn root_a_million_edges_lose_no_wakeup() {
             }
         });
         let (mut next, mut stalls) = (0, 0);
+        let mut pauses = Rng::seeded(1);
         let mut events = Events::with_capacity(4);
         while next < MILLION && stalls < 10 {
             poll.poll(&mut events, Some(STALLED)).expect("a turn");
@@ -79,6 +84,9 @@ fn root_a_million_edges_lose_no_wakeup() {
                     assert_eq!((sample.map, sequence(sample.data)), (0, next));
                     next += 1;
                     seen.store(next, Ordering::Release);
+                    for _ in 0..pauses.below(PAUSE_MAX) {
+                        std::hint::spin_loop();
+                    }
                     ControlFlow::Continue(())
                 });
                 if !drained.more {
