@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use plinth::text::escape_control;
+
 use super::{Body, Btf, BtfError, DEPTH_MAX, Kind, Type, TypeId};
 
 /// Lines of one rendering; more help nobody, and hostile tables could ask for any number.
@@ -43,7 +45,8 @@ impl Btf {
                 let mut list = String::new();
                 for (at, param) in params.iter().enumerate() {
                     let comma = if at == 0 { "" } else { ", " };
-                    let text = match (param.ty, self.text(param.name)) {
+                    let name = escape_control(self.text(param.name));
+                    let text = match (param.ty, &*name) {
                         (TypeId::VOID, "") => "...".to_owned(),
                         (ty, name) => deeper(ty, name.to_owned()),
                     };
@@ -74,13 +77,13 @@ impl Btf {
 
     /// The word or two that name a type without declarator.
     fn head(&self, ty: &Type) -> String {
-        let name = self.text(ty.name);
+        let name = escape_control(self.text(ty.name));
         let word = match &ty.body {
             Body::Void => return "void".to_owned(),
             Body::Struct(_) | Body::Fwd { is_union: false } => "struct",
             Body::Union(_) | Body::Fwd { is_union: true } => "union",
             Body::Enum(_) | Body::Enum64(_) => "enum",
-            _ => return name.to_owned(),
+            _ => return name.into_owned(),
         };
         if name.is_empty() { format!("{word} {{ ... }}") } else { format!("{word} {name}") }
     }
@@ -136,7 +139,7 @@ impl Page<'_> {
         }
         for member in ty.members() {
             let bit = base + u64::from(member.bit_offset);
-            let name = self.btf.text(member.name);
+            let name = &*escape_control(self.btf.text(member.name));
             let inner = self.btf.get(member.ty)?;
             if let (Body::Struct(composite) | Body::Union(composite), true) =
                 (&inner.body, self.btf.text(inner.name).is_empty())

@@ -232,6 +232,16 @@ fn a_struct_is_written_with_offsets() {
 }
 
 #[test]
+fn names_cannot_forge_lines() {
+    let mut b = Builder::new(ByteOrder::Little);
+    let int = b.int("int\n", 4, 1);
+    let id = b.structure("s\n", 4, &[("a\u{1b}[2J", int, 0, 0)]);
+    let text = b.table().c_struct(id).expect("a struct");
+    assert_eq!(text.lines().count(), 3, "{text}");
+    assert!(text.contains(r"int\n a\u{1b}[2J;"), "{text}");
+}
+
+#[test]
 fn relocations_are_counted() {
     let mut bytes = vec![0x9f, 0xeb, 1, 0];
     let words = |words: &[u32]| words.iter().flat_map(|w| w.to_le_bytes()).collect::<Vec<_>>();

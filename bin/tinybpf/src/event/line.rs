@@ -4,6 +4,8 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use plinth::text::escape_control;
+
 use super::choice::{Chosen, Variant};
 use super::filter::Filter;
 use crate::btf::ByteOrder;
@@ -116,7 +118,7 @@ impl Stream {
         let start = out.len();
         let written = match self.form {
             Form::Text => {
-                out.push_str(&self.map);
+                out.push_str(&escape_control(&self.map));
                 self.push_text(shape, sample, cpu, out)
             }
             _ => {
@@ -171,14 +173,15 @@ impl Stream {
         use crate::value::Value;
 
         let value = shape.decode(sample, self.format.all)?;
-        let _ = write!(out, " {}", shape.name());
+        // Names come from the object, and nobody has looked at them.
+        let _ = write!(out, " {}", escape_control(shape.name()));
         if let Some(cpu) = cpu {
             let _ = write!(out, " cpu={cpu}");
         }
         match &value {
             Value::Map(members) => {
                 for (name, value) in members {
-                    let _ = write!(out, " {name}=");
+                    let _ = write!(out, " {}=", escape_control(name));
                     value.write_json(self.format, out);
                 }
             }
@@ -220,7 +223,8 @@ impl Stream {
             crate::value::push_hex(out, sample);
             out.push_str("\"}");
         } else {
-            let _ = write!(out, "{}: {error}: ", self.map);
+            let text = format!("{}: {error}: ", self.map);
+            out.push_str(&escape_control(&text));
             crate::value::push_hex(out, sample);
         }
         true
@@ -254,6 +258,7 @@ pub fn push_loss(map: &str, lost: u64, cpu: Option<u32>, form: Form, out: &mut S
         }
         out.push_str("}\n");
     } else {
+        let map = escape_control(map);
         let _ = match cpu {
             Some(cpu) => writeln!(out, "{map}: {lost} lost on cpu {cpu}"),
             None => writeln!(out, "{map}: {lost} lost"),

@@ -136,6 +136,18 @@ fn text_is_for_people() {
 }
 
 #[test]
+fn names_of_types_cannot_forge_lines() {
+    let name = "event\n{\"map\":\"forged\"}";
+    let btf = table(&[name], &[name], None);
+    for form in [Form::Json, Form::Text, Form::Hex] {
+        let mut it = stream(event(&btf), form, Padding::None, &[]);
+        for sample in [&SAMPLE[..], &[1]] {
+            assert_eq!(line(&mut it, sample, None).matches('\n').count(), 1);
+        }
+    }
+}
+
+#[test]
 fn losses_are_lines_too() {
     let mut out = String::new();
     push_loss("events", 12, Some(1), Form::Json, &mut out);
