@@ -8,6 +8,8 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
+use bpf::cli::TINYBPF;
+use bpf::manifest;
 use checks::mdoc::{self, Item, Page};
 use checks::tree;
 use plinth::cli::{Flag, Positional, Program};
@@ -172,7 +174,9 @@ fn check_program<A>(program: &Program<A>, section: &str) -> Vec<String> {
     };
     let options = of("OPTIONS", "");
     let mut flags = flag_names(program.flags);
-    flags.extend(["-h --help".to_owned(), "-v --version".to_owned()]);
+    let has_v = program.flags.iter().any(|flag| flag.short == Some('v'));
+    let version = if has_v { "--version" } else { "-v --version" };
+    flags.extend(["-h --help".to_owned(), version.to_owned()]);
     let mut wrong = compare(&place, &flags, &item_flags(&options));
     wrong.extend(check_values(&place, program.flags, &options));
     wrong.extend(compare(
@@ -207,6 +211,59 @@ fn daemons_are_documented_as_they_are() {
 fn clients_are_documented_as_they_are() {
     let clients = [check_program(&STAFCTL, "1"), check_program(&STACCTL, "1")].concat();
     verdict(&[clients, check_program(&STASADM, "1")].concat());
+}
+
+#[test]
+fn the_bpf_command_is_documented_as_it_is() {
+    verdict(&check_program(&TINYBPF, "8"));
+}
+
+/// The keys that a table of the manifest may have, as the parser names them to who invents one.
+fn manifest_keys(text: &str) -> BTreeSet<String> {
+    let problems = manifest::read::parse("m", text).expect_err("an invented key");
+    let message = problems.to_string();
+    let expected = message.split_once("expected").map_or("", |(_, names)| names);
+    let names = expected.split('`').skip(1).step_by(2).map(str::to_owned);
+    let names: BTreeSet<String> = names.collect();
+    assert!(!names.is_empty(), "{message}");
+    names
+}
+
+#[test]
+fn the_manifest_is_documented_as_it_is() {
+    let page = page("tinybpf.toml.5");
+    let object = "version = 1\n[[object]]\nname = \"a\"\npath = \"b\"\n";
+    let mut wrong = Vec::new();
+    for (section, text) in [
+        ("[manifest]", "version = 1\ninvented = 1\n".to_owned()),
+        ("[object]", format!("{object}invented = 1\n")),
+        ("[object.when]", format!("{object}when = {{ invented = 1 }}\n")),
+        ("[object.map]", format!("{object}[[object.map]]\nname = \"m\"\ninvented = 1\n")),
+        ("[object.attach]", format!("{object}[[object.attach]]\ninvented = 1\n")),
+    ] {
+        let items = page.items.iter().filter(|item| item.section == section);
+        let found = items.flat_map(|item| item.names.clone()).collect();
+        wrong.extend(compare(section, &manifest_keys(&text), &found));
+    }
+    for (name, value) in [
+        ("pin_root", manifest::PIN_ROOT),
+        ("state", manifest::STATE_PATH),
+        ("version", &manifest::VERSION.to_string()),
+    ] {
+        let item = page.items.iter().find(|item| item.names.iter().any(|it| it == name));
+        if !item.is_some_and(|item| item.body.contains(value)) {
+            wrong.push(format!("{name}: does not state '{value}'"));
+        }
+    }
+    verdict(&wrong);
+}
+
+#[test]
+fn the_example_manifest_is_read_without_complaint() {
+    let page = page("tinybpf.toml.5");
+    let (_, text) = page.displays.iter().find(|it| it.0 == "EXAMPLES").expect("an example");
+    let manifest = manifest::read::parse("example", text).expect("a manifest");
+    assert_eq!(manifest.objects.len(), 2);
 }
 
 /// Whether the text of an item states values and default as the table does.
