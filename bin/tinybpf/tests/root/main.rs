@@ -16,3 +16,4 @@ mod network;
 mod perf;
 mod ring;
 mod support;
+mod token;
