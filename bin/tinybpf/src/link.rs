@@ -17,7 +17,7 @@ use crate::bpffs::{self, What};
 use crate::errno::Errno;
 use crate::error::{Error, Kind, Op, Result};
 use crate::kinds::LinkType;
-use crate::program::Program;
+use crate::program::{Program, clsact};
 use crate::sys::filter::{self, Filter};
 use crate::sys::link as sys;
 use crate::sys::managed::Managed;
@@ -64,8 +64,8 @@ pub(crate) enum Held {
     Managed(Managed),
     /// A perf event that a program was set on.
     Event(OwnedFd),
-    /// A filter.
-    Filter(Filter),
+    /// A filter, and whether the discipline it is in was made for it.
+    Filter(Filter, bool),
     /// A program attached without a link.
     Direct {
         /// The program.
@@ -87,7 +87,13 @@ impl Held {
                 Ok(())
             }
             Self::Managed(link) => link.destroy(),
-            Self::Filter(filter) => filter::remove_filter(filter),
+            Self::Filter(filter, made) => {
+                let removed = filter::remove_filter(filter);
+                if made && removed.is_ok() {
+                    clsact::remove_if_empty(filter.ifindex);
+                }
+                removed
+            }
             Self::Direct { program, target, attach_type } => {
                 sys::detach(program.as_fd(), target.as_fd(), attach_type)
             }

@@ -7,6 +7,7 @@
 //! holds what tracing programs hook, [`network`] what those of interfaces and control groups do.
 
 pub mod attach;
+pub(crate) mod clsact;
 pub mod network;
 mod probe;
 mod section;

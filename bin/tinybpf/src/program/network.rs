@@ -292,8 +292,8 @@ impl Program {
     }
 
     /// Adds a classic filter of traffic control, on any kernel. Priority and handle 0 let the
-    /// kernel choose. The queueing discipline that filters need is made when it is missing, and
-    /// stays: others may use it by the time that the filter goes.
+    /// kernel choose. The queueing discipline that filters need is made when it is missing; then it
+    /// goes with the filter, unless others use it by that time.
     ///
     /// # Errors
     /// [`Kind::NotFound`]; [`Kind::Exists`] for a handle and priority that are taken.
@@ -306,11 +306,11 @@ impl Program {
     ) -> Result<Link> {
         let (ifindex, name) = target_of(interface)?;
         let hook = format!("tc:{name}/{}", word(direction));
-        create_clsact(ifindex).map_err(|errno| self.network_error(errno, &hook))?;
+        let made = create_clsact(ifindex).map_err(|errno| self.network_error(errno, &hook))?;
         let wanted = Filter { ifindex, egress: direction == Direction::Egress, handle, priority };
         let filter = add_filter(self.as_fd(), wanted, false)
             .map_err(|errno| self.network_error(errno, &hook))?;
-        Ok(Link::new(Held::Filter(filter), LinkKind::Filter, hook))
+        Ok(Link::new(Held::Filter(filter, made), LinkKind::Filter, hook))
     }
 
     /// Attaches to a control group of the unified hierarchy.

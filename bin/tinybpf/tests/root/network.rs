@@ -3,6 +3,7 @@
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use bpf::error::Kind;
 use bpf::host::Host;
@@ -23,6 +24,12 @@ fn knock() {
     socket.send_to(b"knock", to).expect("sent");
     let mut bytes = [0; 16];
     assert_eq!(socket.recv(&mut bytes).expect("received"), 5);
+}
+
+/// The queueing disciplines of this namespace.
+fn disciplines() -> String {
+    let output = Command::new("tc").args(["qdisc", "show"]).output().expect("tc(8) can be run");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn veth() -> [String; 2] {
@@ -99,9 +106,17 @@ fn root_tcx_keeps_an_order_and_tc_a_filter() {
         let packets = number(&object, "ingress_packets");
         assert!(packets > 0);
         assert_eq!((link.kind(), link.as_fd().is_none()), (LinkKind::Filter, true));
+        assert!(disciplines().contains("clsact"));
+        let other = program.attach_tc(lo, Direction::Egress, 0, 0).expect("attached");
         link.detach().expect("removed");
         knock();
-        assert_eq!(number(&object, "ingress_packets"), packets);
+        assert_eq!(number(&object, "egress_packets"), 0);
+        assert!(disciplines().contains("clsact"), "the other filter needs it");
+        other.detach().expect("removed");
+        let first = program.attach_tc(lo, Direction::Ingress, 7, 1).expect("attached");
+        first.detach().expect("removed");
+        knock();
+        assert!(number(&object, "ingress_packets") >= packets);
         for kind in ["tcx", "tcx/egress", "tc"] {
             shown(kind, "run");
         }
