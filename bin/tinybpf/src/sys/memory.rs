@@ -2,7 +2,7 @@
 //! Memory that the kernel or BPF programs change while we look: mappings and variables.
 //!
 //! Owns the mappings and the rule for touching them: through volatile or atomic accesses of the
-//! natural sizes, never through long-lived references. The one exception is [`Mapping::bytes`],
+//! natural sizes, never through long-lived references. The one exception is `Mapping::bytes`,
 //! whose caller knows from a protocol that nobody writes there.
 #![allow(unsafe_code, reason = "shared memory")]
 

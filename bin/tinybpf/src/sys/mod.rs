@@ -3,7 +3,7 @@
 //!
 //! Descriptors are borrowed in and owned out. Every function is safe to call with any argument:
 //! sizes are checked here, against what the kernel said of the descriptor. Failures are bare
-//! [`Errno`](crate::errno::Errno)s; what they mean is found out above.
+//! [`Errno`]s; what they mean is found out above.
 //!
 //! libbpf answers with `-errno` or with NULL and `errno`; the latter is read directly after the
 //! call. After a success `errno` means nothing.
