@@ -130,7 +130,8 @@ impl OpenProgram<'_> {
         self.set(ProgramSetting::Flags(flags))
     }
 
-    /// The verifier's level for this program alone; its words are then in [`Object::log`](crate::object::Object::log).
+    /// The verifier's level for this program alone; its words are then in
+    /// [`Object::log`](crate::object::Object::log).
     ///
     /// # Errors
     /// What libbpf says.
