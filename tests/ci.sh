@@ -68,7 +68,7 @@ stage_fuzz() {
 # it is told to.
 stage_sanitize() {
     RUSTC_BOOTSTRAP=1 RUSTFLAGS='-Z sanitizer=address' \
-        $CARGO test --locked -p tinybpf --no-fail-fast \
+        $CARGO test --locked -p tinybpf --lib --bins --tests --no-fail-fast \
         --target "$(uname -m)-unknown-linux-gnu" --target-dir target/sanitize
 }
 
