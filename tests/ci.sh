@@ -90,6 +90,11 @@ stage_static() {
         fi
         ls -l "$file"
     done
+    # It has to fit where nothing else does.
+    if [ "$(stat -c %s "$file")" -gt 2200000 ]; then
+        echo "$file is larger than 2.2 MB"
+        return 1
+    fi
 }
 
 stage_bench() {

@@ -325,6 +325,7 @@ fn root_programs_are_verified_and_run_by_hand() {
         assert!(verdicts[0]["instructions"].as_u64().is_some_and(|count| count > 0));
         let said = tinybpf(&["verify", &path("broken/verifier")]);
         assert_eq!(said.code, Some(7), "{said:?}");
+        assert!(said.out.contains("at instruction 1 (verifier.bpf.c:10)"), "{said:?}");
         let said = tinybpf(&["verify", "--offline", &path("broken/unknown_section")]);
         assert_eq!(said.code, Some(7), "{said:?}");
         assert!(said.out.contains("unknown section 'nonsense/foo'"), "{said:?}");
