@@ -38,6 +38,8 @@ pub mod perf;
 pub mod program;
 pub mod reference;
 pub mod ring;
+#[cfg(feature = "libbpf")]
+pub mod skeleton;
 pub mod symbols;
 #[cfg(feature = "libbpf")]
 pub mod sys;

@@ -48,24 +48,27 @@ impl Map {
             let detail = "values per CPU have no typed view: use sum_percpu or get_percpu";
             return Err(Error::new(Kind::Unsupported, Op::Check, self.name()).with_detail(detail));
         }
-        for (what, got, want) in
-            [("key", size_of::<K>(), self.key_size()), ("value", size_of::<V>(), self.value_size())]
-        {
-            if got != want {
-                return Err(self.size_error(what, got, want, Op::Check));
-            }
+        if size_of::<K>() != self.key_size() {
+            return Err(self.size_error("key", size_of::<K>(), self.key_size(), Op::Check));
         }
-        if let Some(types) = self.types()? {
-            if types.key != TypeId::VOID {
-                check_type::<K>(&types.btf, types.key, Check::default())
-                    .map_err(|why| self.type_error("key", &why))?;
-            }
-            if types.value != TypeId::VOID {
-                check_type::<V>(&types.btf, types.value, Check::default())
-                    .map_err(|why| self.type_error("value", &why))?;
-            }
+        self.check_value_type::<V>()?;
+        if let Some(types) = self.types()?.filter(|types| types.key != TypeId::VOID) {
+            check_type::<K>(&types.btf, types.key, Check::default())
+                .map_err(|why| self.type_error("key", &why))?;
         }
         Ok(TypedMap { map: self.try_clone()?, types: PhantomData })
+    }
+
+    /// Checks that the values are of the type `V`, as [`Map::typed`] does.
+    pub(crate) fn check_value_type<V: Plain>(&self) -> Result<()> {
+        if size_of::<V>() != self.value_size() {
+            return Err(self.size_error("value", size_of::<V>(), self.value_size(), Op::Check));
+        }
+        let Some(types) = self.types()?.filter(|types| types.value != TypeId::VOID) else {
+            return Ok(());
+        };
+        let checked = check_type::<V>(&types.btf, types.value, Check::default());
+        checked.map(drop).map_err(|why| self.type_error("value", &why))
     }
 
     /// The map with keys and values by its own types.

@@ -15,5 +15,6 @@ mod maps;
 mod network;
 mod perf;
 mod ring;
+mod skeleton;
 mod support;
 mod token;
