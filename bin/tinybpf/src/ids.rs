@@ -40,9 +40,25 @@ impl Iterator for Ids {
             }
             Err(errno) => {
                 self.ended = true;
-                Some(Err(Error::from_errno(errno, Op::List, "")))
+                Some(Err(refused(self.sort, errno)))
             }
         }
+    }
+}
+
+fn refused(sort: Sort, errno: Errno) -> Error {
+    let what = match sort {
+        Sort::Program => "programs",
+        Sort::Map => "maps",
+        Sort::Link => "links",
+        Sort::Btf => "type tables",
+    };
+    let error = Error::from_errno(errno, Op::List, what);
+    match errno {
+        Errno::PERM => error
+            .with_detail("the caller lacks CAP_SYS_ADMIN")
+            .with_hint("without it, name things by their pins"),
+        _ => error,
     }
 }
 
