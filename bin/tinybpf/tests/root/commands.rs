@@ -358,6 +358,34 @@ fn root_a_program_goes_to_an_interface_and_leaves_it() {
 }
 
 #[test]
+fn root_what_runs_is_asked_and_fed() {
+    isolated(module_path!(), "root_what_runs_is_asked_and_fed", || {
+        let said = load("iter", &["--prog", "tasks", "--attach", "auto"]);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        for pin in ["links/tasks", "progs/tasks"] {
+            let text = done(&["iter", "pin", &format!("{PINS}/{pin}")]);
+            let own = std::process::id().to_string();
+            let names_us = text.lines().any(|line| line.split(' ').any(|word| word == own));
+            assert!(names_us, "{pin}: {text}");
+        }
+        let stats = json(&["stats", "pin", &format!("{PINS}/progs/tasks")]);
+        assert_eq!((&stats[0]["name"], &stats[0]["runs"]), (&"tasks".into(), &0.into()));
+        unload();
+        let said = load("user_ring", &["--attach", "none"]);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        let ring = format!("{PINS}/maps/commands");
+        assert_eq!(done(&["send", "pin", &ring, "7", "hex:0102030405060708"]), "sent 2\n");
+        fails(&["send", "pin", &ring], 2, "VALUE is missing");
+        fails(&["send", "pin", &ring, "7", "--type", "no_such"], 5, "no such type");
+        fails(&["events", "pin", &ring], 1, "expected RINGBUF");
+        unload();
+        done(&["features", "--require", "global_data"]);
+        fails(&["features", "--require", "no_such"], 2, "unknown feature 'no_such'");
+        done(&["log"]);
+    });
+}
+
+#[test]
 fn what_needs_no_kernel_works_for_everybody() {
     let found = json(&["inspect", &path("programs/exec")]);
     assert!(found["programs"].as_array().is_some_and(|all| all.len() == 2), "{found}");
