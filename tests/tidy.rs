@@ -531,5 +531,6 @@ fn signs() -> BTreeMap<&'static str, usize> {
         ("unwrap outside tests", unwraps),
         ("lints switched off", lints),
         ("packages compiled for stas", crates::packages("stas").len()),
+        ("packages compiled for tinybpf", crates::packages("tinybpf").len()),
     ])
 }

@@ -6,8 +6,10 @@
 //! reports problems of its own through [`Sources`]. Tables of several layers are merged key by key;
 //! every other value, arrays included, replaces the one below.
 //!
-//! Every table's type says `#[serde(deny_unknown_fields)]`, which makes unknown keys errors, and a
-//! field whose place is needed later is a [`Spanned`].
+//! [`parse`] makes the value by serde: every table's type says `#[serde(deny_unknown_fields)]`,
+//! which makes unknown keys errors, and a field whose place is needed later is a [`Spanned`].
+//! [`read()`] hands out the merged tables instead, for programs that take them apart themselves and
+//! so need no derived code.
 //!
 //! Positions work across files because every text has its own range in one numbering of bytes.
 
@@ -16,13 +18,14 @@ use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use serde::de::DeserializeOwned;
-use toml::de::{DeArray, DeTable, DeValue, Deserializer};
+use serde_core::de::DeserializeOwned;
+use toml::de::{DeArray, Deserializer};
 
 use super::layers::{self, Layer};
 use crate::file::Root;
 
 pub use toml::Spanned;
+pub use toml::de::{DeInteger, DeTable, DeValue};
 
 /// Problems that are reported at once; more help nobody.
 pub const PROBLEMS_MAX: usize = 100;
@@ -155,6 +158,20 @@ pub fn load<T: DeserializeOwned>(root: &Root, name: &str) -> Result<Loaded<T>, P
 /// # Errors
 /// Everything that is wrong: syntax, else keys and values.
 pub fn parse<T: DeserializeOwned>(layers: Vec<Layer>) -> Result<Loaded<T>, Problems> {
+    read(layers, deserialize)
+}
+
+/// Merges `layers`, lowest first, and has `make` turn the tables into a value.
+///
+/// The places in the tables are those that [`Sources::problem`] understands; the outermost table's
+/// own is the beginning, `0..0`.
+///
+/// # Errors
+/// Everything that is wrong: syntax, else what `make` complains about.
+pub fn read<T>(
+    layers: Vec<Layer>,
+    make: impl FnOnce(DeTable<'_>, &Sources) -> Result<T, Problems>,
+) -> Result<Loaded<T>, Problems> {
     let sources = Sources::new(layers);
     let (mut merged, mut problems) = (DeTable::new(), Vec::new());
     for source in &sources.0 {
@@ -166,7 +183,7 @@ pub fn parse<T: DeserializeOwned>(layers: Vec<Layer>) -> Result<Loaded<T>, Probl
         problems.truncate(PROBLEMS_MAX);
         return Err(Problems(problems));
     }
-    match deserialize(merged, &sources) {
+    match make(merged, &sources) {
         Ok(value) => Ok(Loaded { value, sources }),
         Err(problems) => Err(problems),
     }

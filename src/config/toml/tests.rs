@@ -167,6 +167,25 @@ fn a_program_can_point_at_a_value() {
 }
 
 #[test]
+fn a_program_can_take_the_merged_tables_apart_itself() {
+    let texts = ["name = 'a'\nmemory = 1\n", "memory = 0x10\n"];
+    let loaded = read(layers(&texts), |table, sources| {
+        let memory = table.get("memory").expect("both files have it");
+        let DeValue::Integer(number) = memory.get_ref() else { panic!("{memory:?}") };
+        assert_eq!((number.as_str(), number.radix()), ("10", 16));
+        assert_eq!(sources.problem(&memory.span(), "x").to_string(), "/1.toml:1:10: x");
+        Ok(table.len())
+    });
+    assert_eq!(loaded.expect("well-formed").value, 2);
+    let refused = read(layers(&texts), |_, sources| {
+        Err::<(), _>(Problems(vec![sources.problem(&(0..0), "no")]))
+    });
+    assert_eq!(refused.expect_err("refused").to_string(), "/0.toml:1:1: no");
+    let broken = read(layers(&["memory = \n"]), |_, _| -> Result<(), _> { panic!("not asked") });
+    assert!(broken.expect_err("no TOML").to_string().starts_with("/0.toml:1:"));
+}
+
+#[test]
 fn the_number_of_problems_is_limited() {
     let text: String = (0..PROBLEMS_MAX + 50).map(|at| format!("key{at} = 1\n")).collect();
     assert_eq!(problems::<Config>(&[&text]).len(), PROBLEMS_MAX);

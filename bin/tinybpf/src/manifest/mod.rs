@@ -2,10 +2,10 @@
 //! The boot manifest: which objects are loaded, set up, attached and pinned, and what it takes to
 //! make the kernel so.
 //!
-//! Owns the file's form and meaning ([`read`]), the conditions ([`when`]), the order of objects
-//! ([`order`]), what an object's manifest means for its programs and maps ([`wanted`]), what is
-//! remembered between runs ([`state`]), the judgement of what is there ([`mod@decide`]), and the
-//! machine that turns all this into actions ([`run`]).
+//! Owns the file's form and meaning ([`read`], by way of `table`), the conditions ([`when`]), the
+//! order of objects ([`order`]), what an object's manifest means for its programs and maps
+//! ([`wanted`]), what is remembered between runs ([`state`]), the judgement of what is there
+//! ([`mod@decide`]), and the machine that turns all this into actions ([`run`]).
 //!
 //! An apply goes through them in this order: [`read::parse`]; [`when::When::obstacle`] for each
 //! object; [`wanted::wanted`] for those that are wanted here, with the inspected file;
@@ -24,6 +24,7 @@ pub mod paths;
 pub mod read;
 pub mod run;
 pub mod state;
+mod table;
 pub mod wanted;
 pub mod when;
 

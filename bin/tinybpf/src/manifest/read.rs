@@ -2,11 +2,14 @@
 //! Text to manifest: every problem at once, each with its place and the path of its key.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use plinth::config::layers::Layer;
-use plinth::config::toml::{self, Loaded, PROBLEMS_MAX, Problem, Problems, Sources, Spanned};
-use serde::Deserialize;
+use plinth::config::toml::{
+    self, DeValue, Loaded, PROBLEMS_MAX, Problem, Problems, Sources, Spanned,
+};
 
+use super::table::{self, Read, Reader};
 use super::when::{RawWhen, When};
 use super::{
     Attach, Entry, Manifest, Map, Mount, OBJECTS_MAX, Object, OnError, PARTS_MAX, PIN_ROOT, Pin,
@@ -16,71 +19,122 @@ use crate::hook::Hook;
 use crate::number;
 use crate::value::Value;
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug)]
 struct RawManifest {
     version: Spanned<u32>,
     pin_root: Option<Spanned<String>>,
-    #[serde(default)]
     mount: Vec<Spanned<String>>,
     on_error: Option<Spanned<String>>,
     state: Option<Spanned<String>>,
-    #[serde(default)]
     object: Vec<RawObject>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+impl Read for RawManifest {
+    fn read(reader: &mut Reader<'_>, at: &Range<usize>, value: DeValue<'_>) -> Option<Self> {
+        let mut table = reader.table(at, value)?;
+        let version = table.required("version");
+        let pin_root = table.optional("pin_root");
+        let mount = table.optional("mount").unwrap_or_default();
+        let on_error = table.optional("on_error");
+        let state = table.optional("state");
+        let object = table.optional("object").unwrap_or_default();
+        table.close();
+        Some(Self { version: version?, pin_root, mount, on_error, state, object })
+    }
+}
+
+#[derive(Debug)]
 struct RawObject {
     name: Spanned<String>,
     path: Spanned<String>,
     sha256: Option<Spanned<String>>,
     required: Option<bool>,
-    #[serde(default)]
     when: RawWhen,
     btf: Option<Spanned<String>>,
     programs: Option<Vec<Spanned<String>>>,
-    #[serde(default)]
     after: Vec<Spanned<String>>,
-    #[serde(default)]
     set: BTreeMap<String, Spanned<Value>>,
-    #[serde(default)]
     map: Vec<RawMap>,
-    #[serde(default)]
     attach: Vec<RawAttach>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+impl Read for RawObject {
+    fn read(reader: &mut Reader<'_>, at: &Range<usize>, value: DeValue<'_>) -> Option<Self> {
+        let mut table = reader.table(at, value)?;
+        let (name, path) = (table.required("name"), table.required("path"));
+        let sha256 = table.optional("sha256");
+        let required = table.optional("required");
+        let when = table.optional("when").unwrap_or_default();
+        let btf = table.optional("btf");
+        let programs = table.optional("programs");
+        let after = table.optional("after").unwrap_or_default();
+        let set = table.optional("set").unwrap_or_default();
+        let map = table.optional("map").unwrap_or_default();
+        let attach = table.optional("attach").unwrap_or_default();
+        table.close();
+        let (name, path) = (name?, path?);
+        Some(Self { name, path, sha256, required, when, btf, programs, after, set, map, attach })
+    }
+}
+
+#[derive(Debug)]
 struct RawMap {
     name: Spanned<String>,
     max_entries: Option<u32>,
     pin: Option<Spanned<Value>>,
     reuse: Option<Spanned<String>>,
-    #[serde(default)]
     entries: Vec<RawEntry>,
-    #[serde(default)]
     defaults: bool,
-    #[serde(default)]
     freeze: bool,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+impl Read for RawMap {
+    fn read(reader: &mut Reader<'_>, at: &Range<usize>, value: DeValue<'_>) -> Option<Self> {
+        let mut table = reader.table(at, value)?;
+        let name = table.required("name");
+        let max_entries = table.optional("max_entries");
+        let pin = table.optional("pin");
+        let reuse = table.optional("reuse");
+        let entries = table.optional("entries").unwrap_or_default();
+        let defaults = table.optional("defaults").unwrap_or_default();
+        let freeze = table.optional("freeze").unwrap_or_default();
+        table.close();
+        Some(Self { name: name?, max_entries, pin, reuse, entries, defaults, freeze })
+    }
+}
+
+#[derive(Debug)]
 struct RawEntry {
     key: Spanned<Value>,
     value: Spanned<Value>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+impl Read for RawEntry {
+    fn read(reader: &mut Reader<'_>, at: &Range<usize>, value: DeValue<'_>) -> Option<Self> {
+        let mut table = reader.table(at, value)?;
+        let (key, value) = (table.required("key"), table.required("value"));
+        table.close();
+        Some(Self { key: key?, value: value? })
+    }
+}
+
+#[derive(Debug)]
 struct RawAttach {
     program: Spanned<String>,
     hook: Spanned<String>,
-    #[serde(default)]
     optional: bool,
-    #[serde(default)]
     gap: bool,
+}
+
+impl Read for RawAttach {
+    fn read(reader: &mut Reader<'_>, at: &Range<usize>, value: DeValue<'_>) -> Option<Self> {
+        let mut table = reader.table(at, value)?;
+        let (program, hook) = (table.required("program"), table.required("hook"));
+        let optional = table.optional("optional").unwrap_or_default();
+        let gap = table.optional("gap").unwrap_or_default();
+        table.close();
+        Some(Self { program: program?, hook: hook?, optional, gap })
+    }
 }
 
 /// Reads a manifest; `path` is for messages.
@@ -89,7 +143,7 @@ struct RawAttach {
 /// Everything that is wrong with it, at most [`PROBLEMS_MAX`] problems.
 pub fn parse(path: &str, text: &str) -> Result<Manifest, Problems> {
     let layer = Layer { path: path.into(), text: text.to_owned() };
-    let Loaded { value: raw, sources } = toml::parse::<RawManifest>(vec![layer])?;
+    let Loaded { value: raw, sources } = toml::read(vec![layer], table::read::<RawManifest>)?;
     let mut checker = Checker { sources: &sources, problems: Vec::new() };
     let manifest = checker.manifest(raw);
     let mut problems = checker.problems;

@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use plinth::config::toml::Spanned;
-use serde::Deserialize;
+use plinth::config::toml::{DeValue, Spanned};
+
+use super::table::{Read, Reader, kind};
 
 /// The features that may be asked for; the probe answers by these names.
 pub const FEATURES: [&str; 22] = [
@@ -62,29 +63,39 @@ pub struct When {
 }
 
 /// A text or several.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-pub(super) enum OneOrMore {
-    One(String),
-    More(Vec<String>),
-}
+#[derive(Debug)]
+struct OneOrMore(Vec<String>);
 
-impl OneOrMore {
-    fn list(self) -> Vec<String> {
-        match self {
-            Self::One(one) => vec![one],
-            Self::More(list) => list,
+impl Read for OneOrMore {
+    fn read(reader: &mut Reader<'_>, at: &Range<usize>, value: DeValue<'_>) -> Option<Self> {
+        match value {
+            DeValue::String(one) => Some(Self(vec![one.into_owned()])),
+            DeValue::Array(_) => Read::read(reader, at, value).map(Self),
+            other => reader.wrong(at, &kind(&other), "a string or a sequence of them"),
         }
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Default)]
 pub(super) struct RawWhen {
     kernel: Option<Spanned<String>>,
     arch: Option<Spanned<OneOrMore>>,
     features: Option<Spanned<OneOrMore>>,
     path_exists: Option<Spanned<OneOrMore>>,
+}
+
+impl Read for RawWhen {
+    fn read(reader: &mut Reader<'_>, at: &Range<usize>, value: DeValue<'_>) -> Option<Self> {
+        let mut table = reader.table(at, value)?;
+        let raw = Self {
+            kernel: table.optional("kernel"),
+            arch: table.optional("arch"),
+            features: table.optional("features"),
+            path_exists: table.optional("path_exists"),
+        };
+        table.close();
+        Some(raw)
+    }
 }
 
 /// What is so on this machine.
@@ -144,13 +155,12 @@ impl When {
                 when.kernel.push(bound);
             }
         }
-        let list = |it: Option<Spanned<OneOrMore>>| {
-            it.map(|it| it.into_inner().list()).unwrap_or_default()
-        };
+        let list =
+            |it: Option<Spanned<OneOrMore>>| it.map(|it| it.into_inner().0).unwrap_or_default();
         when.arch = list(raw.arch);
         if let Some(features) = raw.features {
             let at = features.span();
-            when.features = features.into_inner().list();
+            when.features = features.into_inner().0;
             if let Some(name) = when.features.iter().find(|it| !FEATURES.contains(&it.as_str())) {
                 let why = format!("features: '{name}' is none of {}", FEATURES.join(", "));
                 return Err((at, why));

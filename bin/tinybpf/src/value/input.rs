@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Values that people give: JSON on a command line, TOML in a manifest.
+//! Values that people give as JSON, on a command line; a manifest's are read with its tables.
 //!
 //! Integers of 64 bits are exact; wider ones are given as strings, as they are written.
 
 use std::fmt;
 use std::sync::Arc;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_core::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use super::Value;
 
@@ -61,14 +61,6 @@ impl<'de> Visitor<'de> for Reader {
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
         Ok(Value::U64(value))
-    }
-
-    fn visit_i128<E: Error>(self, value: i128) -> Result<Value, E> {
-        Ok(Value::I128(value))
-    }
-
-    fn visit_u128<E: Error>(self, value: u128) -> Result<Value, E> {
-        Ok(Value::U128(value))
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
