@@ -85,7 +85,7 @@ fn every_key_is_read() {
     assert_eq!(exec.maps[0].entries[0].value.get_ref().at("enabled"), Some(&Value::Bool(true)));
     assert_eq!(exec.attach[0].hook.get_ref(), &Hook::Auto);
     assert_eq!(exec.when.paths().collect::<Vec<_>>(), ["/sys/kernel/btf/vmlinux"]);
-    assert!(exec.when.needs_probe());
+    assert!(exec.when.features().next().is_some());
 }
 
 #[test]

@@ -175,10 +175,9 @@ impl When {
         self.path_exists.iter().map(String::as_str)
     }
 
-    /// Whether features have to be probed for.
-    #[must_use]
-    pub fn needs_probe(&self) -> bool {
-        !self.features.is_empty()
+    /// The features that have to be probed for.
+    pub fn features(&self) -> impl Iterator<Item = &str> {
+        self.features.iter().map(String::as_str)
     }
 
     /// Why the object is not wanted on this machine; `None` if it is.

@@ -78,12 +78,10 @@ fn mounted() -> BTreeSet<Mount> {
 /// The machine, as far as the manifest's conditions ask.
 pub(super) fn machine(manifest: &Manifest) -> Machine {
     let conditions = || manifest.objects.iter().map(|it| &it.when);
-    let features = if conditions().any(|when| when.needs_probe()) {
-        let found = features::probe().into_iter().filter(|it| it.present);
-        found.map(|it| it.name.to_owned()).collect()
-    } else {
-        BTreeSet::new()
-    };
+    // A probe is a trial, so only what is asked for is tried.
+    let asked: BTreeSet<&str> = conditions().flat_map(|when| when.features()).collect();
+    let found = asked.into_iter().filter_map(features::probe_one).filter(|it| it.present);
+    let features = found.map(|it| it.name.to_owned()).collect();
     let paths = conditions().flat_map(|when| when.paths());
     let paths = paths.filter(|path| Path::new(path).exists()).map(str::to_owned).collect();
     Machine { kernel: kernel(), arch: std::env::consts::ARCH.to_owned(), features, paths }
