@@ -81,7 +81,7 @@ pub(crate) fn measure(target: &Path) -> Outcome<Vec<Measure>> {
     let program = program(target);
     let size = fs::metadata(&program).map_err(|error| format!("{}: {error}", program.display()))?;
     measures.push(single("static size of tinybpf", "bytes", u32::try_from(size.len())?.into(), 1));
-    let guest = Samples::of_guest(&["run", "bpf-boot"])?;
+    let guest = Samples::of_guest(&["run", "bpf-boot", "--kernel", "6.1"])?;
     let boot = guest.largest("bpf_boot_ms")? / 1e3;
     measures.push(single("guest: 10 programs from a boot manifest", "s", boot, 1));
     Ok(measures)
