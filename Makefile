@@ -43,7 +43,7 @@ sim: ## the state machines under SEEDS=n random fault plans
 static: ## the static build, for an initramfs: no shared library, built-in netlink uevents
 	RUSTFLAGS='-C target-feature=+crt-static' \
 	$(CARGO) build --release --locked --target $(TARGET) -p stas --no-default-features
-	RUSTFLAGS='-C target-feature=+crt-static' \
+	RUSTFLAGS='-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs' \
 	$(CARGO) build --release --locked --target $(TARGET) -p tinybpf
 
 man: ## check the manual pages, and against the programs' tables
