@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Everything that lives in the kernel: programs, maps, links and type tables by identifier.
 //!
-//! A walk sees what was there when it came by. What vanishes on the way is skipped; nothing is an
-//! error but the lack of `CAP_SYS_ADMIN`.
+//! A walk sees what was there when it came by. What vanishes on the way is skipped, and so is a link
+//! that is just being made or taken apart; nothing is an error but the lack of `CAP_SYS_ADMIN`.
 
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
@@ -62,11 +62,16 @@ fn refused(sort: Sort, errno: Errno) -> Error {
     }
 }
 
+/// Whether something has no identifier any more, or, as links for a moment, not yet (`EAGAIN`).
+fn is_absent(error: &Error) -> bool {
+    matches!(error.errno(), Some(Errno::NOENT | Errno::AGAIN))
+}
+
 /// Opens each one that is still there.
 fn opened<T>(sort: Sort, open: fn(u32) -> Result<T>) -> impl Iterator<Item = Result<(u32, T)>> {
     let ids = Ids { sort, last: 0, ended: false };
     ids.filter_map(move |id| match id.and_then(|id| Ok((id, open(id)?))) {
-        Err(error) if error.errno() == Some(Errno::NOENT) => None,
+        Err(error) if is_absent(&error) => None,
         other => Some(other),
     })
 }
@@ -138,6 +143,24 @@ impl Map {
         match self.info()?.btf {
             0 => Ok(None),
             id => Table::from_id(id)?.parse().map(Some),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_and_goes_is_passed_over_and_a_refusal_is_not() {
+        for (errno, absent) in [
+            (Errno::NOENT, true),
+            (Errno::AGAIN, true),
+            (Errno::PERM, false),
+            (Errno::NOSYS, false),
+        ] {
+            let error = Error::from_errno(errno, Op::Open, "link 7");
+            assert_eq!(is_absent(&error), absent, "{errno:?}");
         }
     }
 }
