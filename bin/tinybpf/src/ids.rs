@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Everything that lives in the kernel: programs, maps, links and type tables by identifier.
 //!
-//! A walk sees what was there when it came by. What vanishes on the way is skipped, and so is a link
-//! that is just being made or taken apart; nothing is an error but the lack of `CAP_SYS_ADMIN`.
+//! A walk sees what was there when it came by. What vanishes on the way is skipped, and so is a
+//! link that is just being made or taken apart; nothing is an error but the lack of
+//! `CAP_SYS_ADMIN`.
 
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
