@@ -214,7 +214,9 @@ fn root_patterns_of_user_functions_are_probed_together() {
         let path = objects().join("probed").display().to_string();
         let object = Object::load(&object("uprobe_multi")).expect("loads");
         let program = object.program("entry").expect("p");
-        let link = program.attach_uprobe_multi(&path, "probed_*", None, false).expect("attached");
+        // Other tests run the same file at the same time.
+        let pid = Some(probed.child.id());
+        let link = program.attach_uprobe_multi(&path, "probed_*", pid, false).expect("attached");
         probed.say("x");
         assert_eq!(number(&object, "entries"), 2);
         link.detach().expect("detached");
@@ -231,8 +233,9 @@ fn root_static_probes_are_links_without_descriptor() {
         let path = objects().join("probed").display().to_string();
         let object = Object::load(&object("usdt")).expect("loads");
         let program = object.program("step").expect("p");
-        let options =
-            UsdtOpts { path: &path, provider: "plinth", name: "step", pid: None, cookie: 5 };
+        // Other tests run the same file at the same time.
+        let pid = Some(probed.child.id());
+        let options = UsdtOpts { path: &path, provider: "plinth", name: "step", pid, cookie: 5 };
         let mut link = program.attach_usdt(&options).expect("attached");
         probed.say("hello");
         assert_eq!(number(&object, "steps"), 1);
