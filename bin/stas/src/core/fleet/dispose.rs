@@ -67,14 +67,14 @@ impl<R: Role> Fleet<R> {
         }
         let Some(mut controller) = self.controllers.remove(tid) else { return };
         self.audit.start(env.now);
-        match controller.state.clone() {
-            State::Connecting(op) => {
+        match (controller.state.clone(), controller.rest) {
+            (State::Connecting(op), _) => {
                 self.start_disposal(Stage::Connecting(op), controller, keep);
             }
-            State::Connected { device, .. } if let Some((op, _)) = controller.rest => {
+            (State::Connected { device, .. }, Some((op, _))) => {
                 self.start_disposal(Stage::Deleting { op, device, tries: 0 }, controller, keep);
             }
-            State::Connected { device, live } if !keep && !self.is_others(&device) => {
+            (State::Connected { device, live }, None) if !keep && !self.is_others(&device) => {
                 if let Some(heir) = self.heir_of(&device) {
                     if let Some(inheriting) = self.controllers.get_mut(&heir) {
                         inheriting.role.inherit(&mut controller.role);
