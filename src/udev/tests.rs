@@ -229,6 +229,31 @@ fn root_an_overflow_of_kernel_events_is_told_when_it_is_over() {
 }
 
 #[test]
+fn root_the_kernel_passes_over_virtual_devices_that_are_not_wanted() {
+    let name = "root_the_kernel_passes_over_virtual_devices_that_are_not_wanted";
+    if !isolated(module_path!(), name) {
+        return;
+    }
+    mount("none", "/sys", "sysfs", MountFlags::empty(), None).expect("a private /sys");
+    let open = |directory: Option<&str>| {
+        let mut monitor = Monitor::open(Group::Kernel, &["net"]).expect("open");
+        if let Some(directory) = directory {
+            monitor.pass_over_virtual_devices_except(directory).expect("a filter");
+        }
+        monitor
+    };
+    let mut monitors = [None, Some("net"), Some("nvme-fabrics")].map(open);
+    std::fs::write("/sys/class/net/lo/uevent", "change").expect("an event");
+    let told = |monitor: &mut Monitor| match monitor.take() {
+        Ok(Taken::Event(event)) => event.sysname().to_owned(),
+        Ok(other) => format!("{other:?}"),
+        Err(lost) => lost.to_string(),
+    };
+    // What the filter drops does not even wake the subscriber.
+    assert_eq!(monitors.each_mut().map(told), ["lo", "lo", "Empty"]);
+}
+
+#[test]
 fn a_monitor_opens_without_privilege_and_has_nothing_to_tell() {
     let mut monitor = Monitor::open(Group::Kernel, &["no such subsystem"]).expect("open");
     assert_eq!(monitor.group(), Group::Kernel);
