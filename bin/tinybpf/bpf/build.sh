@@ -76,7 +76,7 @@ flags="-O2 -mcpu=v3 -Wall -Werror -fno-stack-protector -D__TARGET_ARCH_$arch \
 -idirafter /usr/include/$machine-linux-gnu"
 
 outdated() { # OBJECT SOURCE
-    [ ! -e "$1" ] || [ -n "$(find "$2" "$here/kernel.h" "$here/build.sh" -newer "$1")" ]
+    [ ! -e "$1" ] || [ -n "$(find "$2" "$here"/*.h "$here/build.sh" -newer "$1")" ]
 }
 
 list=$out/.list-$part
