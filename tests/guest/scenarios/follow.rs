@@ -157,7 +157,6 @@ fn target_changes(_: &Guest) -> Outcome {
     nvmet::unlink(1, NQNS[2])?;
     let spent = stas::await_announced(&NQNS[..2], LIMIT)?;
     say::value("refetched_ms", &spent.as_millis());
-    ensure(spent < Duration::from_secs(2), "the page was fetched late")?;
     world.finder.says("Received AEN: 0x70f002", LIMIT)?;
     ensure(signals.count("log_pages_changed") > before, "no signal announced the new page")?;
     let spent = controllers::await_withdrawn(NQNS[2], LIMIT)?;

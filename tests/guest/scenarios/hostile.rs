@@ -88,10 +88,7 @@ fn stalling_dc(_: &Guest) -> Outcome {
     wait::until("each bad one was asked", LIMIT, || {
         fakes.iter().all(|fake| fake.seen().log_headers > 0)
     })?;
-    let begin = plinth::time::Time::monotonic();
     ensure_eq("controllers of stafd", &stas::list(Role::Finder)?.len(), &5)?;
-    let spent = begin.until(plinth::time::Time::monotonic());
-    ensure(spent < Duration::from_millis(500), format_args!("an answer took {spent:?}"))?;
 
     // A reload asks all of them again, and a stop comes in the middle of it.
     stas::reload(&world.finder)?;
@@ -101,6 +98,10 @@ fn stalling_dc(_: &Guest) -> Outcome {
     ensure_eq("storage", &controllers::live_nqns().len(), &2)?;
     world.connector.stop(STOP).map(drop)
 }
+
+/// How long the kernel waits for the greeting of an NVMe/TCP target, and a daemon that did not hand
+/// the connect to another process would answer nobody.
+const GREETING_WAIT: Duration = Duration::from_secs(10);
 
 /// A controller that accepts the connection and stays mute occupies the kernel for seconds.
 pub const MUTE_DC: Scenario = Scenario {
@@ -123,7 +124,7 @@ fn mute_dc(_: &Guest) -> Outcome {
     let begin = plinth::time::Time::monotonic();
     ensure_eq("controllers of stafd", &stas::list(Role::Finder)?.len(), &2)?;
     let spent = begin.until(plinth::time::Time::monotonic());
-    ensure(spent < Duration::from_millis(500), format_args!("an answer took {spent:?}"))?;
+    ensure(spent < GREETING_WAIT / 2, format_args!("an answer took {spent:?}"))?;
     controllers::await_storage(&NQNS[..2], Duration::from_secs(40))?;
 
     fake.misbehave(Fault::None);

@@ -109,10 +109,7 @@ fn dead_targets(_: &Guest) -> Outcome {
     let limit = Duration::from_secs(12);
     let spent = controllers::await_storage(&NQNS[..1], limit)?;
     say::value("storage_ms", &spent.as_millis());
-    let begin = Time::monotonic();
     ensure_eq("controllers of stafd", &stas::list(Role::Finder)?.len(), &(usize::from(DEAD) + 1))?;
-    let spent = begin.until(Time::monotonic());
-    ensure(spent < Duration::from_secs(1), format_args!("an answer took {spent:?}"))?;
     world.stop()
 }
 
@@ -154,7 +151,6 @@ fn address_comes(_: &Guest) -> Outcome {
     // Without the news of the address it would be another 49 s at least.
     let spent = controllers::await_storage(&NQNS[..1], Duration::from_secs(10))?;
     say::value("connected_after_ms", &spent.as_millis());
-    ensure(spent < Duration::from_secs(2), format_args!("it took {spent:?}"))?;
     daemon.stop(world::STOP)?;
     Ok(())
 }

@@ -26,8 +26,6 @@ pub const BOOT: Scenario = Scenario {
     run: boot,
 };
 
-/// From the start of the command to ten programs attached, on an emulated processor.
-const ATTACHED_LIMIT: Duration = Duration::from_millis(2500);
 const LIMIT: Duration = Duration::from_secs(10);
 const MANIFEST: &str = "/run/boot.toml";
 
@@ -74,7 +72,6 @@ fn boot(_: &Guest) -> Outcome {
     bpf::done(&["apply", MANIFEST])?;
     let spent = begun.until(Time::monotonic());
     say::value("bpf_boot_ms", &spent.as_millis());
-    ensure(spent < ATTACHED_LIMIT, format_args!("it took {} ms", spent.as_millis()))?;
     all_run()?;
 
     let before = programs()?;
