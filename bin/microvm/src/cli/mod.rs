@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The command `microvm`.
+//!
+//! Owns the command line, the forms of output and the exit status of each kind of failure; one file
+//! here per family of commands. A command is a function of its arguments and its [`World`]. Results
+//! go to standard output, all else to standard error.
+
+pub mod args;
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal as _, Write};
+use std::process::ExitCode;
+
+use plinth::cli::Outcome;
+use plinth::err::{Failure, USAGE, report};
+
+pub use args::{Args, MICROVM};
+
+/// The description has at least one error.
+pub const INVALID: u8 = 3;
+/// A named machine, file or generation does not exist.
+pub const NOT_FOUND: u8 = 4;
+/// The state forbids it: exists already, managed by another, still running.
+pub const CONFLICT: u8 = 5;
+/// A program that is needed is not installed.
+pub const NO_PROGRAM: u8 = 6;
+/// It did not happen in time.
+pub const TIMED_OUT: u8 = 7;
+
+/// What a command sees of the world.
+pub struct World<'a> {
+    /// Looks up an environment variable.
+    pub env: &'a dyn Fn(&str) -> Option<OsString>,
+    /// Standard output.
+    pub out: &'a mut dyn Write,
+    /// Is standard output a terminal?
+    pub terminal: bool,
+}
+
+impl World<'_> {
+    /// Writes `text` to standard output, whole.
+    ///
+    /// # Errors
+    /// What the write ended with; a closed pipe is forgiven by the caller.
+    pub fn print(&mut self, text: &str) -> Result<(), Failure> {
+        Ok(self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush())?)
+    }
+}
+
+/// Runs the command line of this process, and ends it: the message on standard error, the status.
+#[must_use]
+pub fn main() -> ExitCode {
+    let mut out = io::stdout();
+    let terminal = out.is_terminal();
+    let mut world = World { env: &|name| std::env::var_os(name), out: &mut out, terminal };
+    match run(std::env::args_os().skip(1), &mut world) {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) => report("microvm", &failure),
+    }
+}
+
+/// Carries out a command line (without the program's name); the exit status.
+///
+/// # Errors
+/// Why it could not be done, with the status.
+pub fn run(
+    words: impl IntoIterator<Item = OsString>,
+    world: &mut World<'_>,
+) -> Result<u8, Failure> {
+    match MICROVM.parse(words, world.env).map_err(|error| Failure::new(USAGE, error))? {
+        Outcome::Run { command: Some(command), args } => dispatch(command, &args, world),
+        Outcome::Run { command: None, .. } => world.print(&MICROVM.help(None)).map(|()| 0),
+        Outcome::Help(text) | Outcome::Completions(text) => world.print(&text).map(|()| 0),
+        Outcome::Version => {
+            world.print(concat!("microvm ", env!("CARGO_PKG_VERSION"), "\n")).map(|()| 0)
+        }
+    }
+}
+
+fn dispatch(command: &str, _args: &Args, _world: &mut World<'_>) -> Result<u8, Failure> {
+    Err(Failure::new(USAGE, format!("unknown command '{command}'")))
+}

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The library behind `microvm`: one description of a virtual machine, a runner package for each of
+//! eight hypervisors, and the management of such packages on a host.
+//!
+//! A description goes one way, and each step is a function of the one before it alone: no clock, no
+//! chance, no look at the host. The same input gives the same bytes on every machine.
+//!
+//! | step | module | from, to |
+//! |---|---|---|
+//! | parse | `source` | text, a tree of values that know their places |
+//! | merge | `merge` | layers, one tree |
+//! | check | `schema`, `check` | a tree, the same held to the table of keys |
+//! | defaults | `config` | a tree, a typed machine with every value set |
+//! | validate | `validate` | a machine, diagnostics |
+//! | plan | `plan` | a machine, the words of the hypervisor's command line and what surrounds them |
+//! | emit | `package` | a plan, a tree of files in memory |
+//!
+//! What touches the system stands apart: `ctl` talks to hypervisors, `helper` does for the scripts
+//! what a shell cannot, `host` keeps the packages of a host, and `cli` is the command.
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod package;
