@@ -9,6 +9,7 @@
 #   OUT_DIR/NAME.bpf.o             from fixtures/NAME.bpf.c
 #   OUT_DIR/broken/NAME.bpf.o      from broken/NAME.bpf.c, and some made from healthy ones
 #   OUT_DIR/probed                 from fixtures/probed.c: the process that uprobes look into
+#   OUT_DIR/without_bpf            from fixtures/without_bpf.c: runs a command without bpf(2)
 #
 # Only what is older than its source is built; several may run at once. The headers are those of
 # the libbpf-sys crate that the workspace is locked to (LIBBPF_SYS_DIR names another place), so no
@@ -138,10 +139,12 @@ for path in "$here"/programs/*.toml; do
 done
 
 if [ "$part" = all ]; then
-    if outdated "$out/probed" "$here/fixtures/probed.c"; then
-        "${CC:-cc}" -O1 -static -Wall -Werror -o "$out/probed.new" "$here/fixtures/probed.c"
-        mv "$out/probed.new" "$out/probed"
-    fi
+    for name in probed without_bpf; do
+        if outdated "$out/$name" "$here/fixtures/$name.c"; then
+            "${CC:-cc}" -O1 -static -Wall -Werror -o "$out/$name.new" "$here/fixtures/$name.c"
+            mv "$out/$name.new" "$out/$name"
+        fi
+    done
     # Damaged copies: what a broken download or disk leaves.
     head -c 3000 "$out/maps.bpf.o" >"$out/broken/truncated.bpf.o"
     head -c 7 "$out/maps.bpf.o" >"$out/broken/stub.bpf.o"

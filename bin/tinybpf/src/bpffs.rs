@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
+use crate::diagnosis::permission::Refused;
 use crate::errno::Errno;
 use crate::error::{Error, Kind, Op, Result};
 use crate::host;
@@ -189,7 +190,10 @@ fn what_in(text: &str) -> Option<What> {
 /// [`Kind::NotFound`], [`Kind::NotBpffs`] for a file elsewhere, [`Kind::InvalidArgument`] for a
 /// directory; else the kernel's answer.
 pub fn open(path: &Path) -> Result<OwnedFd> {
-    let error = |errno| Error::from_errno(errno, Op::Open, path.display().to_string());
+    let error = |errno| {
+        let error = Error::from_errno(errno, Op::Open, path.display().to_string());
+        host::explained(error, Refused::Plain)
+    };
     sys::open_pin(&c_path(path, Op::Open)?).map_err(|errno| {
         let error = error(errno);
         if errno == Errno::NOENT {

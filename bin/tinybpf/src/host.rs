@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 
 use plinth::file::Root;
 
-use crate::diagnosis::permission::{Capabilities, Facts, Lockdown};
+use crate::diagnosis::permission::{Capabilities, Facts, Lockdown, Refused, diagnose};
+use crate::errno::Errno;
+use crate::error::Error;
 
 /// Modules that judge BPF programs, of those that may stand in the list.
 const POLICY_MODULES: &[&str] = &["selinux", "apparmor", "smack", "tomoyo"];
@@ -164,9 +166,27 @@ impl Host {
                 .filter(|module| POLICY_MODULES.contains(module))
                 .map(str::to_owned)
                 .collect(),
+            filtered: is_filtered(&status) && bpf_is_refused(),
             kernel: self.kernel(),
         }
     }
+}
+
+/// `error` with the cause where the kernel refused bpf(2), or does not have it.
+pub(crate) fn explained(error: Error, refused: Refused) -> Error {
+    match error.errno() {
+        Some(Errno::PERM) => {
+            let found = diagnose(refused, &Host::system().facts(false));
+            error.with_detail(found.detail).with_hint(found.hint)
+        }
+        Some(Errno::NOSYS) => error.with_detail(crate::diagnosis::load::NO_BPF),
+        _ => error,
+    }
+}
+
+/// Whether a question that anybody may ask is answered with a refusal: where there is no pin.
+fn bpf_is_refused() -> bool {
+    crate::sys::program::open_pin(c"").is_err_and(|errno| errno == Errno::PERM)
 }
 
 /// The mount point of a file system type in the text of `/proc/self/mountinfo`. Later mounts on the
@@ -216,6 +236,11 @@ fn cpu_list(text: &str) -> Option<Vec<u32>> {
 fn capabilities_of(status: &str) -> Option<Capabilities> {
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
     u64::from_str_radix(line.trim(), 16).ok().map(Capabilities)
+}
+
+/// Whether the process has filters of system calls, by the text of `/proc/self/status`.
+fn is_filtered(status: &str) -> bool {
+    status.lines().any(|line| line.strip_prefix("Seccomp:").is_some_and(|mode| mode.trim() == "2"))
 }
 
 /// The initial user namespace maps everybody to themselves.
@@ -289,6 +314,8 @@ mod tests {
             capabilities_of("Name:\tx\nCapEff:\t000001ffffffffff\n"),
             Some(Capabilities(0x1ff_ffff_ffff))
         );
+        assert!(is_filtered("NoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t1\n"));
+        assert!(!is_filtered("Seccomp:\t0\nSeccomp_filters:\t0\n"));
         assert!(!is_user_namespace("         0          0 4294967295\n"));
         assert!(is_user_namespace("         0       1000          1\n"));
         assert!(!is_user_namespace(""));

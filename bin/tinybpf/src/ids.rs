@@ -5,12 +5,14 @@
 //! link that is just being made or taken apart; nothing is an error but the lack of
 //! `CAP_SYS_ADMIN`.
 
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 
 use crate::btf::Btf;
+use crate::diagnosis::permission::Refused;
 use crate::errno::Errno;
 use crate::error::{Error, Kind, Op, Result};
+use crate::host::explained;
 use crate::link::Link;
 use crate::map::Map;
 use crate::program::Program;
@@ -47,6 +49,20 @@ impl Iterator for Ids {
     }
 }
 
+/// Opens what has a number; with what it is to be called in an error.
+pub(crate) fn open(sort: Sort, id: u32) -> Result<(OwnedFd, String)> {
+    let subject = match sort {
+        Sort::Program => format!("program {id}"),
+        Sort::Map => format!("map {id}"),
+        Sort::Link => format!("link {id}"),
+        Sort::Btf => format!("BTF {id}"),
+    };
+    match sys::open_id(sort, id) {
+        Ok(fd) => Ok((fd, subject)),
+        Err(errno) => Err(explained(Error::from_errno(errno, Op::Open, subject), Refused::Number)),
+    }
+}
+
 fn refused(sort: Sort, errno: Errno) -> Error {
     let what = match sort {
         Sort::Program => "programs",
@@ -54,13 +70,7 @@ fn refused(sort: Sort, errno: Errno) -> Error {
         Sort::Link => "links",
         Sort::Btf => "type tables",
     };
-    let error = Error::from_errno(errno, Op::List, what);
-    match errno {
-        Errno::PERM => error
-            .with_detail("the caller lacks CAP_SYS_ADMIN")
-            .with_hint("without it, name things by their pins"),
-        _ => error,
-    }
+    explained(Error::from_errno(errno, Op::List, what), Refused::Number)
 }
 
 /// Whether something has no identifier any more, or, as links for a moment, not yet (`EAGAIN`).
@@ -116,9 +126,9 @@ impl Table {
     /// # Errors
     /// [`Kind::NotFound`], [`Kind::Permission`].
     pub fn from_id(id: u32) -> Result<Self> {
-        let error = |errno| Error::from_errno(errno, Op::Read, format!("BTF {id}"));
-        let fd = sys::open_id(Sort::Btf, id).map_err(error)?;
-        let (id, name, is_kernel, bytes) = sys::btf_info(fd.as_fd()).map_err(error)?;
+        let (fd, subject) = open(Sort::Btf, id)?;
+        let (id, name, is_kernel, bytes) = sys::btf_info(fd.as_fd())
+            .map_err(|errno| Error::from_errno(errno, Op::Read, subject))?;
         Ok(Self { id, name, is_kernel, bytes })
     }
 

@@ -16,12 +16,13 @@ pub use crate::sys::link::Info as LinkInfo;
 use crate::bpffs::{self, What};
 use crate::errno::Errno;
 use crate::error::{Error, Kind, Op, Result};
+use crate::ids;
 use crate::kinds::LinkType;
 use crate::program::{Program, clsact};
 use crate::sys::filter::{self, Filter};
 use crate::sys::link as sys;
 use crate::sys::managed::Managed;
-use crate::sys::program::{Sort, open_id};
+use crate::sys::program::Sort;
 
 /// Threads that [`Link::detach_all`] uses at most: each sits in the kernel, waiting.
 const DETACHERS_MAX: usize = 32;
@@ -137,9 +138,7 @@ impl Link {
     /// # Errors
     /// [`Kind::NotFound`], [`Kind::Permission`].
     pub fn from_id(id: u32) -> Result<Self> {
-        let subject = format!("link {id}");
-        let fd = open_id(Sort::Link, id)
-            .map_err(|errno| Error::from_errno(errno, Op::Open, subject.clone()))?;
+        let (fd, subject) = ids::open(Sort::Link, id)?;
         Self::standalone(fd, &subject)
     }
 

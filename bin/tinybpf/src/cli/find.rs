@@ -143,31 +143,49 @@ pub(super) struct Pin {
 }
 
 /// The pins below a directory, by path; those that are gone meanwhile are left out.
-pub(super) fn pins(directory: &Path) -> Vec<Pin> {
+///
+/// # Errors
+/// [`Kind::Permission`] and [`Kind::Unsupported`]: what may not be opened is no less there.
+pub(super) fn pins(directory: &Path) -> Result<Vec<Pin>> {
     let mut found = Vec::new();
-    walk(directory, DEPTH_MAX, &mut found);
+    walk(directory, DEPTH_MAX, &mut found)?;
     found.sort_by(|left, right| left.path.cmp(&right.path));
-    found
+    Ok(found)
 }
 
-fn walk(directory: &Path, depth: usize, found: &mut Vec<Pin>) {
-    let Ok(entries) = std::fs::read_dir(directory) else { return };
+fn walk(directory: &Path, depth: usize, found: &mut Vec<Pin>) -> Result<()> {
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            let subject = directory.display().to_string();
+            return Err(Error::from_errno(Errno::ACCES, Op::Open, subject));
+        }
+        Err(_) => return Ok(()),
+    };
     for entry in entries.flatten() {
         let path = entry.path();
         let is_directory = entry.file_type().is_ok_and(|it| it.is_dir());
         if is_directory && depth > 0 {
-            walk(&path, depth - 1, found);
-        } else if let Some(pin) = pin_at(path) {
-            found.push(pin);
+            walk(&path, depth - 1, found)?;
+        } else {
+            found.extend(pin_at(path)?);
         }
     }
+    Ok(())
 }
 
-fn pin_at(path: PathBuf) -> Option<Pin> {
-    let fd = bpffs::open(&path).ok()?;
-    let what = bpffs::what_is(fd.as_fd())?;
-    let id = id_of(what, fd.as_fd())?;
-    Some(Pin { path, what, id })
+fn pin_at(path: PathBuf) -> Result<Option<Pin>> {
+    let fd = match bpffs::open(&path) {
+        Err(error) if matches!(error.kind(), Kind::Permission | Kind::Unsupported) => {
+            return Err(error);
+        }
+        opened => opened.ok(),
+    };
+    Ok(fd.and_then(|fd| {
+        let what = bpffs::what_is(fd.as_fd())?;
+        let id = id_of(what, fd.as_fd())?;
+        Some(Pin { path, what, id })
+    }))
 }
 
 /// The identifier of what a descriptor stands for.

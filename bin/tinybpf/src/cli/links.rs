@@ -86,7 +86,7 @@ pub(super) fn detach(args: &Args, world: &mut World<'_>) -> std::result::Result<
             let error = Error::new(Kind::NotFound, Op::Open, directory.display().to_string());
             return Err(error.with_detail("no such directory").into());
         }
-        for pin in find::pins(directory).into_iter().filter(|it| it.what == What::Link) {
+        for pin in find::pins(directory)?.into_iter().filter(|it| it.what == What::Link) {
             links.push(Link::from_pin(&pin.path)?);
         }
     } else {
@@ -122,7 +122,7 @@ fn named(reference: &Reference, args: &Args) -> Result<Vec<Link>> {
     }
     let id = link.info()?.id;
     let root = args.bpffs.as_deref().unwrap_or(Path::new(bpffs::DEFAULT));
-    let pins = find::pins(root).into_iter().filter(|it| it.what == What::Link && it.id == id);
+    let pins = find::pins(root)?.into_iter().filter(|it| it.what == What::Link && it.id == id);
     let pinned: Vec<Link> = pins.map(|pin| Link::from_pin(&pin.path)).collect::<Result<_>>()?;
     if pinned.is_empty() {
         return Err(Error::new(Kind::Busy, Op::Detach, reference.to_string())

@@ -44,7 +44,7 @@ pub(super) fn list(args: &Args, world: &mut World<'_>) -> std::result::Result<u8
         "maps" => maps(&Names::below(root))?,
         "links" => links(&Names::below(root), args)?,
         "btf" => tables()?,
-        "pins" => pins(root),
+        "pins" => pins(root)?,
         _ => return Err(usage(format!("cannot list '{what}': progs, maps, links, btf or pins"))),
     };
     let text = if args.json {
@@ -73,7 +73,8 @@ const fn rank(what: What) -> u8 {
 impl Names {
     fn below(root: &Path) -> Self {
         let mut pins: BTreeMap<_, Vec<String>> = BTreeMap::new();
-        for pin in find::pins(root) {
+        // Names are a help; whoever asks for nothing else gets the refusal.
+        for pin in find::pins(root).unwrap_or_default() {
             let paths = pins.entry((rank(pin.what), pin.id)).or_default();
             paths.push(pin.path.display().to_string());
         }
@@ -327,14 +328,14 @@ fn tables() -> Result<Listing> {
     Ok(listing)
 }
 
-fn pins(root: &Path) -> Listing {
+fn pins(root: &Path) -> Result<Listing> {
     let mut listing = Listing::new(&["PATH", "WHAT", "ID"]);
-    for pin in find::pins(root) {
+    for pin in find::pins(root)? {
         let path = pin.path.display().to_string();
         listing.table.row([path.as_str(), pin.what.name(), &pin.id.to_string()]);
         listing.items.push(json!({ "path": path, "what": pin.what.name(), "id": pin.id }));
     }
-    listing
+    Ok(listing)
 }
 
 #[cfg(test)]

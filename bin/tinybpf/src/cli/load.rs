@@ -224,7 +224,7 @@ pub(super) fn end(loaded: Loaded, is_pinned: bool) -> Result<()> {
 /// That a directory for pins is free, or is made so.
 pub(super) fn make_room(directory: &Path, args: &Args) -> std::result::Result<(), Failure> {
     bpffs::check(&directory.join(PROGS))?;
-    if find::pins(directory).is_empty() {
+    if find::pins(directory)?.is_empty() {
         return Ok(());
     }
     if args.replace {
@@ -324,7 +324,7 @@ pub(super) fn unload(args: &Args, world: &mut World<'_>) -> std::result::Result<
             .into());
     }
     bpffs::check(&directory.join(PROGS))?;
-    let removed: Vec<Pin> = find::pins(&directory)
+    let removed: Vec<Pin> = find::pins(&directory)?
         .into_iter()
         .filter(|pin| !(args.keep_maps && pin.what == What::Map))
         .collect();
@@ -341,7 +341,7 @@ pub(super) fn unload(args: &Args, world: &mut World<'_>) -> std::result::Result<
 
 /// Removes the pins below a directory, links first, then the directories that are empty.
 pub(super) fn remove_pins(directory: &Path, keep_maps: bool) -> Result<()> {
-    let mut pins = find::pins(directory);
+    let mut pins = find::pins(directory)?;
     let rank = |what: What| match what {
         What::Link => 0,
         What::Program => 1,

@@ -18,6 +18,9 @@ const UNKNOWN_SECTION: &str = "missing BPF prog type, check ELF section name";
 /// What libbpf says before the name of a function that the kernel does not have.
 pub(crate) const UNKNOWN_TYPE: &str = "failed to find kernel BTF type ID of";
 
+/// What is said of a kernel that does not know bpf(2).
+pub(crate) const NO_BPF: &str = "this kernel was built without BPF";
+
 /// What was found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -102,12 +105,20 @@ pub fn load(errno: Errno, log: &Log) -> Finding {
             format!("the kernel has no function or type '{name}'"),
         );
     }
+    if log.contains("failed to parse target BTF") {
+        return match errno {
+            Errno::NOENT => Finding::new(Kind::NotFound, "there is no such file with kernel types"),
+            Errno::ACCES => Finding::new(Kind::Permission, "the kernel types may not be read"),
+            _ => Finding::new(Kind::MissingBtf, "the file with kernel types holds none"),
+        };
+    }
     if log.contains("kernel BTF is missing at") || log.contains("Error loading vmlinux BTF") {
-        let hint = "name a file with kernel types (--btf)";
+        let hint = "name a file with kernel types (--btf), which serves all but programs and maps \
+                    bound to types of the running kernel";
         return Finding::new(Kind::NoKernelBtf, "the kernel has no BTF").hint(hint);
     }
     if errno == Errno::NOSYS {
-        return Finding::new(Kind::Unsupported, "this kernel was built without BPF");
+        return Finding::new(Kind::Unsupported, NO_BPF);
     }
     by_number(errno, log)
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Explains a refusal (`EPERM`) from facts about the caller and the system.
 //!
-//! Owns the order of the questions: capabilities first, then user namespace and token, lockdown,
-//! security modules, the kind of attachment, memory limits last and only on kernels that have them.
-//! Gathering the facts is left to the caller, so that every answer can be tested.
+//! Owns the order of the questions: capabilities first, then filters of system calls, user
+//! namespace and token, lockdown, security modules, the kind of attachment, memory limits last and
+//! only on kernels that have them. Gathering the facts is left to the caller, so that every answer
+//! can be tested.
 
 use std::borrow::Cow;
 
@@ -76,6 +77,8 @@ pub struct Facts {
     pub lockdown: Lockdown,
     /// Security modules in force that judge BPF, such as `selinux`.
     pub security_modules: Vec<String>,
+    /// A filter of system calls keeps bpf(2) from the caller.
+    pub filtered: bool,
     /// The kernel's version.
     pub kernel: (u32, u32),
 }
@@ -93,6 +96,8 @@ pub enum Refused {
     Function,
     /// The attachment to a tracepoint, whose files in tracefs are root's.
     Tracefs,
+    /// Something by its number, or a walk over all numbers.
+    Number,
 }
 
 /// The cause and what may help.
@@ -116,9 +121,16 @@ pub fn diagnose(refused: Refused, facts: &Facts) -> Diagnosis {
     let missing = missing(refused, facts);
     if !missing.is_empty() {
         let names: Vec<&str> = missing.iter().map(|capability| capability.name()).collect();
+        let hint = match refused {
+            Refused::Number => "without it, name things by their pins",
+            _ => "run as root, or give the program these capabilities",
+        };
+        return Diagnosis::new(format!("the caller lacks {}", names.join(", ")), hint);
+    }
+    if facts.filtered {
         return Diagnosis::new(
-            format!("the caller lacks {}", names.join(", ")),
-            "run as root, or give the program these capabilities",
+            "a seccomp filter forbids the system call bpf",
+            "allow it where the filter is set: in the container's or the unit's configuration",
         );
     }
     if facts.user_namespace && !facts.token {
@@ -160,6 +172,7 @@ fn missing(refused: Refused, facts: &Facts) -> Vec<Capability> {
     let split = facts.kernel >= (5, 8) || facts.kernel == (0, 0);
     let needed: &[Capability] = match refused {
         _ if !split => &[Capability::SYS_ADMIN],
+        Refused::Number => &[Capability::SYS_ADMIN],
         Refused::Plain => &[Capability::BPF],
         Refused::Network => &[Capability::BPF, Capability::NET_ADMIN],
         Refused::Tracing | Refused::Function => &[Capability::BPF, Capability::PERFMON],
@@ -233,6 +246,20 @@ mod tests {
         next("confidentiality");
         next("selinux");
         next("refuses programs bound to its functions");
+    }
+
+    #[test]
+    fn a_filter_is_blamed_before_the_kernel_and_after_the_caller() {
+        let found = |list| diagnose(Refused::Function, &Facts { filtered: true, ..facts(list) });
+        assert_eq!(found(FULL).detail, "a seccomp filter forbids the system call bpf");
+        assert!(found(&[]).detail.contains("lacks CAP_BPF"));
+    }
+
+    #[test]
+    fn numbers_are_the_administrators() {
+        let found = diagnose(Refused::Number, &facts(&[Capability::BPF, Capability::PERFMON]));
+        assert_eq!(found.detail, "the caller lacks CAP_SYS_ADMIN");
+        assert_eq!(found.hint, "without it, name things by their pins");
     }
 
     #[test]

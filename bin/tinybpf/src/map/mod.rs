@@ -24,12 +24,15 @@ pub use percpu::Summand;
 pub use typed::{DynamicMap, TypedMap};
 
 use crate::bpffs::{self, What, c_text};
+use crate::diagnosis::permission::Refused;
 use crate::errno::Errno;
 use crate::error::{Error, Kind, Op, Result};
+use crate::host::explained;
+use crate::ids;
 use crate::kinds::MapType;
 use crate::sys::map::{self as sys, Creation, Elements};
 use crate::sys::object::{Fd, Handle};
-use crate::sys::program::{Sort, open_id};
+use crate::sys::program::Sort;
 
 /// How an element is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -121,9 +124,7 @@ impl Map {
     /// # Errors
     /// [`Kind::NotFound`], [`Kind::Permission`].
     pub fn from_id(id: u32) -> Result<Self> {
-        let subject = format!("map {id}");
-        let fd = open_id(Sort::Map, id)
-            .map_err(|errno| Error::from_errno(errno, Op::Open, subject.clone()))?;
+        let (fd, subject) = ids::open(Sort::Map, id)?;
         Self::standalone(fd, Origin::Id, &subject)
     }
 
@@ -495,7 +496,7 @@ fn created_error(errno: Errno, spec: &Spec<'_>) -> Error {
             spec.map_type
         )),
         Errno::TOO_BIG => error.with_kind(Kind::Limit).with_detail("the map would be too large"),
-        _ => error,
+        _ => explained(error, Refused::Plain),
     }
 }
 

@@ -23,10 +23,11 @@ pub use test_run::{TestResult, TestRun};
 use crate::bpffs::{self, What};
 use crate::errno::Errno;
 use crate::error::{Error, Kind, Op, Result};
+use crate::ids;
 use crate::kinds::{AttachType, ProgType};
 use crate::map::Map;
 use crate::sys::object::{Fd, Handle};
-use crate::sys::program::{self as sys, Sort, open_id};
+use crate::sys::program::{self as sys, Sort};
 
 /// A loaded program.
 #[derive(Debug)]
@@ -79,9 +80,7 @@ impl Program {
     /// # Errors
     /// [`Kind::NotFound`], [`Kind::Permission`].
     pub fn from_id(id: u32) -> Result<Self> {
-        let subject = format!("program {id}");
-        let fd = open_id(Sort::Program, id)
-            .map_err(|errno| Error::from_errno(errno, Op::Open, subject.clone()))?;
+        let (fd, subject) = ids::open(Sort::Program, id)?;
         Self::standalone(fd, &subject)
     }
 

@@ -11,7 +11,7 @@ pub(crate) fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("bpf")
 }
 
-/// The directory that holds `NAME.bpf.o`, `broken/`, `programs/` and `probed`.
+/// The directory that holds `NAME.bpf.o`, `broken/`, `programs/` and the helpers.
 pub(crate) fn objects() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {

@@ -9,48 +9,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::manifests::alone;
+use crate::said::{Said, TINYBPF, done, fails, json, tinybpf};
 use crate::support::{getpgid, ip, isolated, object};
 
-const TINYBPF: &str = env!("CARGO_BIN_EXE_tinybpf");
 const PINS: &str = "/sys/fs/bpf/test";
-
-/// How the command ended.
-#[derive(Debug)]
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-fn tinybpf(words: &[&str]) -> Said {
-    let output = Command::new(TINYBPF).args(words).output().expect("the command");
-    Said {
-        code: output.status.code(),
-        out: String::from_utf8_lossy(&output.stdout).into_owned(),
-        err: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
-}
-
-/// What it prints when it succeeds.
-fn done(words: &[&str]) -> String {
-    let said = tinybpf(words);
-    assert_eq!(said.code, Some(0), "{words:?}: {said:?}");
-    said.out
-}
-
-fn json(words: &[&str]) -> Value {
-    let text = done(&[&["-j"], words].concat());
-    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{words:?}: {error}: {text}"))
-}
-
-/// That it fails with this status, and with a message in one line that holds this phrase.
-fn fails(words: &[&str], code: i32, phrase: &str) {
-    let said = tinybpf(words);
-    assert_eq!(said.code, Some(code), "{words:?}: {said:?}");
-    let first = said.err.lines().next().unwrap_or_default();
-    assert!(first.starts_with("tinybpf: ") && first.contains(phrase), "{words:?}: {said:?}");
-    assert_eq!(said.out, "", "{words:?}");
-}
 
 fn path(name: &str) -> String {
     object(name).display().to_string()

@@ -7,13 +7,24 @@ use plinth::err::Failure;
 
 use super::super::load::value_of;
 use super::super::words::usage;
-use super::super::{Args, BAD_INPUT};
+use super::super::{Args, BAD_INPUT, notice};
 use crate::btf::TypeId;
 use crate::error::{Error, Kind, Op, Result};
 use crate::kinds::MapType;
 use crate::map::Map;
 use crate::number;
 use crate::value::{Encode, Format, Shape, Value, push_hex};
+
+/// The types, unless they are not for this caller: then the bytes are shown as they are.
+fn readable<T>(types: Result<T>, args: &Args) -> Result<Option<T>> {
+    match types {
+        Err(error) if error.kind() == Kind::Permission => {
+            notice(args, &format!("elements are shown as bytes: {error}"));
+            Ok(None)
+        }
+        other => other.map(Some),
+    }
+}
 
 /// What is known of a map's elements.
 #[derive(Debug)]
@@ -32,8 +43,11 @@ impl Elements {
     /// The types of a map that is in the kernel.
     pub(super) fn of(map: &Map, args: &Args) -> Result<Self> {
         let info = map.info()?;
-        let btf =
-            if args.raw || info.btf == 0 { None } else { Some(super::super::find::btf(info.btf)?) };
+        let btf = match info.btf {
+            0 => None,
+            _ if args.raw => None,
+            id => readable(super::super::find::btf(id), args)?,
+        };
         let shape = |id: u32| {
             let btf = btf.as_deref().filter(|_| id != 0)?;
             Shape::of(btf, TypeId(id)).ok()
