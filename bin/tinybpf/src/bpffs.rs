@@ -122,7 +122,9 @@ pub fn pin(fd: BorrowedFd<'_>, path: &Path) -> Result<()> {
     result.map_err(|errno| {
         let error = Error::from_errno(errno, Op::Pin, path.display().to_string());
         match errno {
-            Errno::EXIST => error.with_detail("the name is taken").with_hint("use --replace"),
+            Errno::EXIST => {
+                error.with_detail("the name is taken").with_hint("remove that pin first")
+            }
             _ => error,
         }
     })?;

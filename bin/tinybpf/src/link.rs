@@ -182,7 +182,10 @@ impl Link {
                 LinkKind::PerfEvent => "this kernel has no links for perf events (5.15 has)",
                 _ => "the attachment is not a link of the kernel",
             };
-            Error::new(Kind::Unsupported, op, self.description.clone()).with_detail(detail)
+            let error = Error::new(Kind::Unsupported, op, self.description.clone());
+            error
+                .with_detail(detail)
+                .with_hint("it lives as long as its process: see `run` and `load --hold`")
         })
     }
 

@@ -336,19 +336,27 @@ impl Program {
 
     fn managed_error(&self, errno: Errno, hook: &str, log: Log) -> Error {
         let error = self.attach_error(errno, hook);
-        let error = match errno {
-            _ if log.contains("no USDT notes section") => error
-                .with_kind(Kind::NoSuchTarget)
-                .with_detail(format!("{hook}: the binary has no USDT probes")),
-            Errno::NOENT | Errno::SRCH => error
-                .with_kind(Kind::NoSuchTarget)
-                .with_detail(format!("{hook}: nothing there to attach to")),
-            Errno::INVAL | Errno::OPNOTSUPP => error
-                .with_kind(Kind::Unsupported)
-                .with_detail(format!("{hook}: not possible on this kernel, or for this program")),
-            _ => error,
+        let (kind, what) = match errno {
+            _ if log.contains("no USDT notes section") => {
+                (Kind::NoSuchTarget, "the binary has no USDT probes")
+            }
+            _ if log.contains("unrecognized ELF kind") => {
+                (Kind::NotAnObject, "the file is not an ELF object")
+            }
+            _ if log.contains("elf: failed to open") => (Kind::NotFound, "there is no such file"),
+            _ if log.contains("failed to resolve full path") => {
+                (Kind::NotFound, "no place for programs or libraries has such a file")
+            }
+            Errno::NOENT if hook.starts_with("usdt:") => {
+                (Kind::NoSuchTarget, "the binary has no such probe")
+            }
+            Errno::NOENT | Errno::SRCH => (Kind::NoSuchTarget, "nothing there to attach to"),
+            Errno::INVAL | Errno::OPNOTSUPP => {
+                (Kind::Unsupported, "not possible on this kernel, or for this program")
+            }
+            _ => return error.with_log(log),
         };
-        error.with_log(log)
+        error.with_kind(kind).with_detail(format!("{hook}: {what}")).with_log(log)
     }
 
     /// Attaches to a raw tracepoint; needs no tracefs.

@@ -227,8 +227,10 @@ fn symbol_offset(program: &Program, path: &Path, symbol: &str) -> Result<u64> {
         let errno = Errno(failed.raw_os_error().unwrap_or(libc::EIO));
         error(Kind::of(errno)).with_errno(errno).with_detail(format!("cannot read '{shown}'"))
     })?;
-    let symbols = crate::symbols::Symbols::parse(&bytes)
-        .map_err(|reason| error(Kind::NotAnObject).with_detail(format!("'{shown}': {reason}")))?;
+    let symbols = crate::symbols::Symbols::parse(&bytes).map_err(|reason| {
+        let detail = format!("'{shown}' is not an ELF object: {reason}");
+        error(Kind::NotAnObject).with_detail(detail)
+    })?;
     symbols.offset_of(symbol).ok_or_else(|| {
         let near = symbols.near(symbol, 5);
         let missing = error(Kind::NoSuchTarget)

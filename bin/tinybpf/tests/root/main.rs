@@ -15,6 +15,7 @@ mod manifests;
 mod maps;
 mod network;
 mod perf;
+mod refusals;
 mod ring;
 mod said;
 mod skeleton;
