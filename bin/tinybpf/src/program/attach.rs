@@ -195,7 +195,7 @@ impl Program {
             ProgType::NETFILTER => "attach_netfilter (hook netfilter:4/HOOK/PRIO)",
             ProgType::PERF_EVENT => "attach_perf_event (hook perf:..)",
             ProgType::SYSCALL => "test_run",
-            ProgType::SOCKET_FILTER | ProgType::SK_REUSEPORT => "the socket's options",
+            ProgType::SOCKET_FILTER | ProgType::SK_REUSEPORT => "attach_socket",
             _ => "the method for its hook",
         };
         let detail = format!("type {} has no automatic hook; use {method}", self.prog_type());

@@ -16,6 +16,7 @@ use crate::map::Map;
 use crate::sys::filter::{Filter, add_filter, create_clsact};
 use crate::sys::link::{self as sys, Extra, Order};
 use crate::sys::program::{self as sys_program, Sort};
+use crate::sys::sockets;
 
 /// `CGROUP2_SUPER_MAGIC`.
 const CGROUP2: i64 = 0x6367_7270;
@@ -401,6 +402,31 @@ impl Program {
             _ => AttachType::FLOW_DISSECTOR,
         };
         self.create(file.as_raw_fd(), (attach_type, LinkType::NETNS), Extra::None, hook)
+    }
+
+    /// Has a socket ask the program: which packets it gets (socket filters), or which socket of its
+    /// group gets them (`sk_reuseport`). No link is made: the socket keeps the program until it is
+    /// closed or is given another one.
+    ///
+    /// # Errors
+    /// [`Kind::Unsupported`] for programs of another type and for sockets that cannot.
+    pub fn attach_socket(&self, socket: BorrowedFd<'_>) -> Result<()> {
+        let made = match self.prog_type() {
+            ProgType::SOCKET_FILTER => sockets::attach(socket, self.as_fd(), libc::SO_ATTACH_BPF),
+            ProgType::SK_REUSEPORT => {
+                sockets::attach(socket, self.as_fd(), libc::SO_ATTACH_REUSEPORT_EBPF)
+            }
+            _ => Err(Errno::OPNOTSUPP),
+        };
+        made.map_err(|errno| {
+            let error = self.attach_error(errno, "socket");
+            match errno {
+                Errno::INVAL => error
+                    .with_kind(Kind::Unsupported)
+                    .with_detail(format!("no socket for programs of type {}", self.prog_type())),
+                _ => error,
+            }
+        })
     }
 
     /// Attaches to the sockets of a map (`sk_msg`, `sk_skb`); with a link where the kernel has one

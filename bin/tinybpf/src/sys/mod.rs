@@ -19,6 +19,7 @@ pub mod object;
 pub mod perf;
 pub mod print;
 pub mod program;
+pub mod sockets;
 pub mod system;
 
 use std::ffi::{CStr, c_char, c_int};

@@ -338,7 +338,7 @@ fn root_types_without_own_hook_name_the_method() {
             ("netns", "attach_netns"),
             ("netfilter", "attach_netfilter"),
             ("perf_event", "attach_perf_event"),
-            ("socket", "the socket's options"),
+            ("socket", "attach_socket"),
         ] {
             let object = Object::load(&object(name)).expect(name);
             let error = object.programs().next().expect(name).attach().expect_err(name);

@@ -19,5 +19,6 @@ mod refusals;
 mod ring;
 mod said;
 mod skeleton;
+mod sockets;
 mod support;
 mod token;

@@ -221,20 +221,6 @@ fn root_netfilter_sees_packets() {
 }
 
 #[test]
-fn root_socket_maps_take_programs() {
-    isolated(module_path!(), "root_socket_maps_take_programs", || {
-        let object = Object::load(&object("sockmap")).expect("loads");
-        let map = object.map("sockets").expect("m");
-        for program in object.programs() {
-            let link = program.attach_sockmap(&map);
-            let link = link.unwrap_or_else(|error| panic!("{}: {error:#}", program.name()));
-            link.detach().expect("detached");
-        }
-        shown("sockmap", "run");
-    });
-}
-
-#[test]
 fn root_programs_run_without_a_hook() {
     isolated(module_path!(), "root_programs_run_without_a_hook", || {
         let xdp = Object::load(&object("xdp")).expect("loads");

@@ -80,6 +80,13 @@ fn root_hooks_that_are_not_there() {
             hook("cgroup", "egress", &format!("cgroup:{group}"))
                 .failed(code, &format!("open '{group}': {cause}"));
         }
+        assert!(!Path::new(PINS).exists(), "{PINS} is left");
+    });
+}
+
+#[test]
+fn root_kinds_without_a_hook_here() {
+    isolated(module_path!(), "root_kinds_without_a_hook_here", || {
         hook("xdp", "pass", "auto").failed(
             6,
             "attach 'pass': type xdp has no automatic hook; use attach_xdp (hook xdp:IF): \
@@ -91,6 +98,20 @@ fn root_hooks_that_are_not_there() {
         };
         tinybpf(&["load", &path("broken/unknown_kprobe"), "--pin", PINS, "--attach", "auto"])
             .failed(code, &format!("attach 'nowhere': {cause}: {NOENT}"));
+        // A kernel whose infrared core is built in takes it.
+        let said = tinybpf(&["load", &path("lirc"), "--pin", PINS]);
+        if said.code == Some(0) {
+            done(&["unload", PINS]);
+        } else {
+            let file = path("lirc");
+            said.failed(
+                6,
+                &format!(
+                    "load '{file}': program 'decode': this kernel does not know its type or its \
+                     hook: EINVAL (Invalid argument)"
+                ),
+            );
+        }
         assert!(!Path::new(PINS).exists(), "{PINS} is left");
     });
 }
