@@ -6,7 +6,7 @@
 //!
 //! | layer | modules | may touch |
 //! |---|---|---|
-//! | L0 | [`backoff`], [`cli`], [`err`], [`rand`], [`text`], [`time`] | memory, and the clock in `time` |
+//! | L0 | [`backoff`], [`cli`], [`err`], [`near`], [`rand`], [`text`], [`time`] | memory, and the clock in `time` |
 //! | L1 | [`file`], [`log`], [`sys`] | files, descriptors; `sys` holds all unsafe code |
 //! | L2 | [`config`], [`event`], [`netlink`], [`proc`], [`udev`] | sockets, child processes |
 //! | L3 | [`bus`], [`pool`], [`service`], [`sim`] | the loop and what lives on it |
@@ -22,6 +22,7 @@ pub mod err;
 pub mod event;
 pub mod file;
 pub mod log;
+pub mod near;
 pub mod netlink;
 pub mod pool;
 pub mod proc;

@@ -19,5 +19,14 @@
 //! what a shell cannot, `host` keeps the packages of a host, and `cli` is the command.
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod cli;
+pub mod config;
+pub mod diag;
+pub mod merge;
 pub mod package;
+pub mod pipeline;
+pub mod plan;
+pub mod quote;
+pub mod schema;
+pub mod source;

@@ -29,7 +29,6 @@ pub mod link;
 pub mod manifest;
 #[cfg(feature = "libbpf")]
 pub mod map;
-pub mod near;
 pub mod number;
 #[cfg(feature = "libbpf")]
 pub mod object;

@@ -25,7 +25,7 @@ use super::layers::{self, Layer};
 use crate::file::Root;
 
 pub use toml::Spanned;
-pub use toml::de::{DeInteger, DeTable, DeValue};
+pub use toml::de::{DeInteger, DeTable, DeValue, Error as SyntaxError};
 
 /// Problems that are reported at once; more help nobody.
 pub const PROBLEMS_MAX: usize = 100;

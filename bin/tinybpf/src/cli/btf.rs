@@ -14,9 +14,9 @@ use super::{Args, BAD_INPUT, World, find};
 use crate::btf::{Btf, Kind};
 use crate::error::{Error, Kind as ErrorKind, Op};
 use crate::ids;
-use crate::near::nearest;
 use crate::object::OpenOptions;
 use crate::sys::dump::declarations;
+use plinth::near::nearest;
 
 /// The kernel's table.
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";

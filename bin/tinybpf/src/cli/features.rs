@@ -8,7 +8,7 @@ use serde_json::json;
 use super::words::{Words, usage};
 use super::{Args, World};
 use crate::features::{self, Feature};
-use crate::near::nearest;
+use plinth::near::nearest;
 
 /// A feature that was asked for is not there.
 const MISSING: u8 = 9;

@@ -5,7 +5,7 @@
 //! programs that are not loaded unless asked for.
 
 use crate::kinds::ProgType;
-use crate::near::nearest;
+use plinth::near::nearest;
 
 /// What follows a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

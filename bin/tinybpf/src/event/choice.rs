@@ -9,9 +9,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::btf::{Btf, BtfError, Kind, TypeId};
-use crate::near::nearest;
 use crate::number;
 use crate::value::Shape;
+use plinth::near::nearest;
 
 /// Names that a message lists.
 const NEAR_MAX: usize = 5;

@@ -8,9 +8,9 @@ use super::{
     CgroupMode, Direction, Hook, HookError, Interface, KINDS, NETFILTER_HOOKS, Netns, Order,
     PerfCounter, Place, Sampling, XdpMode,
 };
-use crate::near::nearest;
 use crate::number;
 use crate::reference::Reference;
+use plinth::near::nearest;
 
 /// Bytes of an interface's name (`IFNAMSIZ` less the NUL).
 const INTERFACE_LEN_MAX: usize = 15;

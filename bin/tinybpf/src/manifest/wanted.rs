@@ -12,9 +12,9 @@ use crate::btf::{ByteOrder, TypeId};
 use crate::elf::{self, Inspection, Program};
 use crate::hook::Hook;
 use crate::kinds::{MapType, ProgType};
-use crate::near::nearest;
 use crate::number;
 use crate::value::{Encode, Shape, Value};
+use plinth::near::nearest;
 
 /// Bytes of the largest page: no ring buffer is smaller than a page.
 const PAGE_MAX: u32 = 1 << 16;

@@ -11,9 +11,9 @@ use std::sync::{Arc, OnceLock};
 use super::{Object, OpenObject, Source, Variable};
 use crate::btf::{Btf, TypeId};
 use crate::error::{Error, Kind, Op, Result};
-use crate::near::nearest;
 use crate::sys::object::Handle;
 use crate::value::{Encode, EncodeError, Shape, Value, Why};
+use plinth::near::nearest;
 
 /// Bytes of the longest name that libbpf gives to the map of a section.
 const MAP_NAME_MAX: usize = 15;

@@ -19,9 +19,9 @@ use crate::errno::Errno;
 use crate::error::{Error, Kind, Op, Result};
 use crate::host::Host;
 use crate::kinds::{AttachType, MapType, ProgType};
-use crate::near::nearest;
 use crate::sys::object::{self as sys, Handle};
 use crate::sys::print::{Detail, capture};
+use plinth::near::nearest;
 
 /// Bytes of the longest name that the kernel keeps.
 const NAME_MAX: usize = 15;

@@ -9,7 +9,7 @@ use std::fmt;
 
 use super::{BpfType, Class, Field, Plain};
 use crate::btf::{Body, Btf, BtfError, Kind, Member, TypeId};
-use crate::near::nearest;
+use plinth::near::nearest;
 
 /// Names that a message lists.
 const NEAR_MAX: usize = 5;

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What is said about a description: a code, a place, a sentence, and often what to do.
+//!
+//! Owns the form of a diagnostic and the order of several. All that is wrong is said in one run;
+//! the modules that find it append to a [`Report`]. A warning never changes what is generated.
+
+use std::fmt;
+
+use crate::source::{Files, Place};
+
+/// How grave a diagnostic is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Nothing is generated.
+    Error,
+    /// Worth a thought.
+    Warning,
+}
+
+impl Severity {
+    /// As it stands in a line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+/// One finding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// `MV` and three digits; stable, so that scripts and `-W` can name it.
+    pub code: &'static str,
+    /// How grave it is.
+    pub severity: Severity,
+    /// The machine, when there are several.
+    pub vm: Option<String>,
+    /// The option, such as `interfaces[0].id`; empty for the whole description.
+    pub path: String,
+    /// Where it stands.
+    pub place: Option<Place>,
+    /// What is wrong: one sentence without full stop.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl Diagnostic {
+    /// An error about the option at `path`.
+    pub fn error(code: &'static str, path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            severity: Severity::Error,
+            vm: None,
+            path: path.into(),
+            place: None,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// A warning about the option at `path`.
+    pub fn warning(
+        code: &'static str,
+        path: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(code, path, message) }
+    }
+
+    /// The same with a hint.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same at a known place.
+    #[must_use]
+    pub const fn at(mut self, place: Place) -> Self {
+        self.place = Some(place);
+        self
+    }
+
+    /// The lines that are printed: `FILE:LINE:COL: error[MV120]: …`, and the hint.
+    #[must_use]
+    pub fn text(&self, files: &Files) -> String {
+        let mut text = match self.place.map(|place| files.position(place)) {
+            Some(at) => format!("{}:{}:{}: ", at.path, at.line, at.column),
+            None => String::new(),
+        };
+        text.push_str(&format!("{}[{}]: ", self.severity.name(), self.code));
+        if let Some(vm) = &self.vm {
+            text.push_str(&format!("{vm}: "));
+        }
+        text.push_str(&plinth::text::escape_control(&self.message));
+        if let Some(hint) = &self.hint {
+            text.push_str(&format!("\n  hint: {}", plinth::text::escape_control(hint)));
+        }
+        text
+    }
+}
+
+/// Everything that was found.
+#[derive(Clone, Debug, Default)]
+pub struct Report(Vec<Diagnostic>);
+
+impl Report {
+    /// Adds a finding.
+    pub fn push(&mut self, diagnostic: Diagnostic) {
+        self.0.push(diagnostic);
+    }
+
+    /// Adds what another report holds.
+    pub fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    /// Is there an error among them?
+    #[must_use]
+    pub fn has_errors(&self) -> bool {
+        self.0.iter().any(|it| it.severity == Severity::Error)
+    }
+
+    /// Is there nothing?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The findings; sorted once [`Report::sort`] was called.
+    pub fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.0.iter()
+    }
+
+    /// The findings, to be changed: completed with a place, or made graver.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Diagnostic> {
+        self.0.iter_mut()
+    }
+
+    /// Sorts by file and place, then by code.
+    pub fn sort(&mut self) {
+        self.0.sort_by(|a, b| (a.place, a.code, &a.path).cmp(&(b.place, b.code, &b.path)));
+        self.0.dedup();
+    }
+
+    /// All of them as lines.
+    #[must_use]
+    pub fn text(&self, files: &Files) -> String {
+        self.0.iter().map(|it| it.text(files) + "\n").collect()
+    }
+}
+
+impl fmt::Display for Report {
+    /// How many of each there are.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let errors = self.0.iter().filter(|it| it.severity == Severity::Error).count();
+        write!(f, "{errors} error{}", if errors == 1 { "" } else { "s" })
+    }
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A machine to a command line, for each hypervisor in a file of its own.
+//!
+//! Owns what a runner does: the words of the hypervisor and where each comes from, what is prepared
+//! before the start and by which helper, how the machine is stopped. Pure: the same machine gives
+//! the same plan everywhere. How words reach a shell is `quote`'s, what files are written is
+//! `emit`'s, and what a hypervisor cannot do is refused in `validate`.
+
+mod common;
+mod qemu;
+mod words;
+
+use crate::config::{Hypervisor, Vm};
+
+pub use common::{command_line, drive_letter, macvtap_fds, tap_multi_queue};
+pub use words::{Builder, Origin, Piece, Word};
+
+/// The port on which cloud-hypervisor and firecracker guests reach the notify relay.
+pub const NOTIFY_PORT: u32 = 8888;
+
+/// What a runner does.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// The program.
+    pub program: String,
+    /// Its arguments.
+    pub words: Vec<Word>,
+    /// What is done before the start, after the user's own preparations.
+    pub steps: Vec<Step>,
+    /// How the program is started.
+    pub launch: Launch,
+    /// Further files of the package, by their paths in it.
+    pub files: Vec<(String, Vec<u8>)>,
+    /// How the machine is asked to stop; without it, it is sent SIGTERM.
+    pub shutdown: Option<Shutdown>,
+    /// Can the size of the balloon be set?
+    pub balloon: bool,
+    /// Does the guest report that it is ready?
+    pub notify: bool,
+    /// Have taps as many queues as the guest has processors?
+    pub tap_multi_queue: bool,
+}
+
+/// Something that is done before the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Removes a file if it is there. A `*` at the end stands for anything.
+    Remove(String),
+    /// Moves a file if it is there.
+    Move(String, String),
+    /// Makes a directory, and those above it.
+    MakeDirectory(String),
+    /// Sets an environment variable to the working directory.
+    HomeIsHere,
+    /// Waits until a socket is there: its path, and seconds.
+    AwaitSocket(String, u32),
+}
+
+/// How the program is started.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Launch {
+    /// The name that the process shows.
+    pub argv0: Option<String>,
+    /// macvtap interfaces that are opened: name, first descriptor, number of descriptors.
+    pub macvtaps: Vec<(String, u32, u32)>,
+    /// Placeholders that are replaced by the device of a macvtap interface: name, placeholder.
+    pub tap_paths: Vec<(String, String)>,
+    /// Does the program need a terminal?
+    pub pty: bool,
+    /// Programs that run beside it and end with it.
+    pub with: Vec<Vec<Word>>,
+}
+
+impl Launch {
+    /// Can the script start the program without help?
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// How a machine is asked to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shutdown {
+    /// Three keys through QMP.
+    Keys,
+    /// The power button through QMP.
+    Powerdown,
+    /// Over HTTP, or by a program of the hypervisor's own; `ctl` knows which.
+    Own,
+}
+
+/// What a plan depends on besides the machine.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Give upstream's bytes where its programs accept them.
+    pub compat: bool,
+    /// The path of this program, as scripts call it.
+    pub helper: String,
+}
+
+/// Plans a machine that has no errors.
+#[must_use]
+pub fn plan(vm: &Vm, options: &Options) -> Plan {
+    match vm.hypervisor {
+        Hypervisor::Qemu => qemu::plan(vm, options),
+        _ => Plan::default(),
+    }
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Descriptions as trees of values that know where they stand.
+//!
+//! Owns the tree, the texts it came from, and the two notations, TOML and JSON. What keys mean is
+//! the schema's. A `null` of JSON is an absent key, as an unset option is.
+
+mod json;
+mod toml;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::diag::Diagnostic;
+
+/// The most bytes of one description.
+pub const TEXT_MAX: usize = 64 << 20;
+
+/// A byte of a text. Ordered by file, then by offset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The number of the text in [`Files`].
+    pub file: u32,
+    /// The offset; texts are smaller than 4 GiB.
+    pub offset: u32,
+}
+
+/// A place as people name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The file as it was named.
+    pub path: String,
+    /// From one.
+    pub line: usize,
+    /// From one, in characters.
+    pub column: usize,
+}
+
+/// The texts that descriptions were read from.
+#[derive(Clone, Debug, Default)]
+pub struct Files(Vec<(String, String)>);
+
+impl Files {
+    /// Adds a text, and gives its number.
+    pub fn add(&mut self, path: impl Into<String>, text: impl Into<String>) -> u32 {
+        self.0.push((path.into(), text.into()));
+        u32::try_from(self.0.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// The name of the text with this number.
+    #[must_use]
+    pub fn path(&self, file: u32) -> &str {
+        self.get(file).map_or("", |(path, _)| path)
+    }
+
+    fn get(&self, file: u32) -> Option<&(String, String)> {
+        self.0.get(usize::try_from(file).ok()?)
+    }
+
+    /// Line and column of a place.
+    #[must_use]
+    pub fn position(&self, place: Place) -> Position {
+        let Some((path, text)) = self.get(place.file) else {
+            return Position { path: String::new(), line: 1, column: 1 };
+        };
+        let offset = usize::try_from(place.offset).unwrap_or(usize::MAX);
+        let before = text.get(..offset).unwrap_or(text);
+        let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let line = before.matches('\n').count() + 1;
+        let column = before.get(start..).unwrap_or_default().chars().count() + 1;
+        Position { path: path.clone(), line, column }
+    }
+
+    /// Reads the text with this number: JSON if its name ends so, TOML otherwise.
+    ///
+    /// # Errors
+    /// MV001, with what the parser says.
+    pub fn parse(&self, file: u32) -> Result<Node, Vec<Diagnostic>> {
+        let Some((path, text)) = self.get(file) else { return Ok(Node::default()) };
+        if Path::new(path).extension().is_some_and(|it| it.eq_ignore_ascii_case("json")) {
+            json::parse(text, file).map_err(|error| vec![*error])
+        } else {
+            toml::parse(text, file)
+        }
+    }
+}
+
+/// A value and where it stands.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Node {
+    /// Where.
+    pub place: Place,
+    /// What.
+    pub value: Value,
+}
+
+/// A table: values by their keys.
+pub type Table = BTreeMap<String, Entry>;
+
+/// A value in a table, and where its key stands.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Entry {
+    /// Where the key stands.
+    pub key: Place,
+    /// What it is set to.
+    pub node: Node,
+}
+
+/// What a description is made of.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// `true` or `false`.
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// A number with a point, or too large.
+    Other(String),
+    /// A text.
+    Text(String),
+    /// A list.
+    List(Vec<Node>),
+    /// A table.
+    Table(Table),
+}
+
+impl Default for Value {
+    fn default() -> Self {
+        Self::Table(Table::new())
+    }
+}
+
+impl Value {
+    /// What it is, for messages.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Bool(value) => format!("boolean {value}"),
+            Self::Int(value) => format!("integer {value}"),
+            Self::Other(text) => format!("number {text}"),
+            Self::Text(text) => format!("string {text:?}"),
+            Self::List(_) => "a list".to_owned(),
+            Self::Table(_) => "a table".to_owned(),
+        }
+    }
+
+    /// The same as JSON.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        use serde_json::Value as Json;
+        match self {
+            Self::Bool(value) => Json::Bool(*value),
+            Self::Int(value) => Json::from(*value),
+            Self::Other(text) => text.parse::<f64>().map_or(Json::Null, Json::from),
+            Self::Text(text) => Json::String(text.clone()),
+            Self::List(items) => items.iter().map(|item| item.value.to_json()).collect(),
+            Self::Table(table) => {
+                let pairs = table.iter().map(|(key, it)| (key.clone(), it.node.value.to_json()));
+                Json::Object(pairs.collect())
+            }
+        }
+    }
+}
+
+impl Node {
+    /// The table, if it is one.
+    #[must_use]
+    pub const fn table(&self) -> Option<&Table> {
+        match &self.value {
+            Value::Table(table) => Some(table),
+            _ => None,
+        }
+    }
+
+    /// The text, if it is one.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The value of a key of a table.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&Self> {
+        self.table()?.get(key).map(|entry| &entry.node)
+    }
+
+    /// Where the option `path`, such as `interfaces[0].tap.bridge`, stands; where it is absent,
+    /// the innermost table around it.
+    #[must_use]
+    pub fn locate(&self, path: &str) -> Place {
+        let mut at = self;
+        let mut place = self.place;
+        for step in path.split('.').filter(|step| !step.is_empty()) {
+            let (name, indices) = step.split_once('[').unwrap_or((step, ""));
+            let Some(entry) = at.table().and_then(|table| table.get(name)) else { return place };
+            (at, place) = (&entry.node, entry.key);
+            for index in indices.split(['[', ']']).filter_map(|it| it.parse::<usize>().ok()) {
+                let Value::List(items) = &at.value else { return place };
+                let Some(item) = items.get(index) else { return place };
+                (at, place) = (item, item.place);
+            }
+        }
+        place
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Both notations give the same tree, and every value knows its place.
+
+use super::*;
+
+fn tree(name: &str, text: &str) -> (Files, Result<Node, Vec<Diagnostic>>) {
+    let mut files = Files::default();
+    let file = files.add(name, text);
+    let parsed = files.parse(file);
+    (files, parsed)
+}
+
+fn at(files: &Files, place: Place) -> (usize, usize) {
+    let position = files.position(place);
+    (position.line, position.column)
+}
+
+#[test]
+fn both_notations_give_the_same_values() {
+    let toml = "a = 1\nb = [true, \"x\"]\n[c]\nd = \"é\"\n";
+    let json = "{\"a\": 1, \"gone\": null,\n \"b\": [true, \"x\"], \"c\": {\"d\": \"\\u00e9\"}}";
+    let (_, first) = tree("a.toml", toml);
+    let (_, second) = tree("a.JSON", json);
+    assert_eq!(first.unwrap().value.to_json(), second.unwrap().value.to_json());
+}
+
+#[test]
+fn values_know_where_they_stand() {
+    let (files, node) = tree("a.toml", "x = 1\n[[list]]\nid = \"é\"; \n");
+    let errors = node.unwrap_err();
+    assert_eq!(at(&files, errors[0].place.unwrap()).0, 3);
+
+    let (files, node) = tree("a.toml", "x = 1\n[[list]]\n  id = 2\n");
+    let node = node.unwrap();
+    assert_eq!(at(&files, node.locate("list[0].id")), (3, 3));
+    assert_eq!(at(&files, node.locate("list[0].other")).0, 2);
+    assert_eq!(at(&files, node.locate("list[7]")), at(&files, node.locate("list")));
+
+    let (files, node) = tree("a.json", "{\n \"list\": [\n  {\"id\": 2}]}");
+    assert_eq!(at(&files, node.unwrap().locate("list[0].id")), (3, 10));
+}
+
+#[test]
+fn damaged_json_is_located() {
+    for (text, place) in [
+        ("{\n \"a\": 1,\n \"a\": 2}", (3, 7)),
+        ("{\n \"a\": }", (2, 7)),
+        ("{\"a\": [1,\n2", (2, 1)),
+        ("", (1, 1)),
+    ] {
+        let (files, node) = tree("a.json", text);
+        let errors = node.unwrap_err();
+        assert_eq!(errors[0].code, "MV001");
+        assert_eq!(at(&files, errors[0].place.unwrap()), place, "{text}");
+    }
+    let deep = "[".repeat(5000) + &"]".repeat(5000);
+    assert!(tree("a.json", &deep).1.is_err());
+}
