@@ -13,16 +13,19 @@
 //! | defaults | `config` | a tree, a typed machine with every value set |
 //! | validate | `validate` | a machine, diagnostics |
 //! | plan | `plan` | a machine, the words of the hypervisor's command line and what surrounds them |
-//! | emit | `package` | a plan, a tree of files in memory |
+//! | emit | `emit`, `package` | a plan, a tree of files in memory |
 //!
-//! What touches the system stands apart: `ctl` talks to hypervisors, `helper` does for the scripts
-//! what a shell cannot, `host` keeps the packages of a host, and `cli` is the command.
+//! What touches the system stands apart: `build` reads files, `ctl` talks to hypervisors, `helper`
+//! does for the scripts what a shell cannot, `host` keeps the packages of a host, and `cli` is the
+//! command.
 #![forbid(unsafe_code)]
 
+pub mod build;
 pub mod check;
 pub mod cli;
 pub mod config;
 pub mod diag;
+pub mod emit;
 pub mod merge;
 pub mod package;
 pub mod pipeline;

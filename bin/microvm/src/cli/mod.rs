@@ -6,6 +6,7 @@
 //! go to standard output, all else to standard error.
 
 pub mod args;
+mod build;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write};
@@ -77,6 +78,9 @@ pub fn run(
     }
 }
 
-fn dispatch(command: &str, _args: &Args, _world: &mut World<'_>) -> Result<u8, Failure> {
-    Err(Failure::new(USAGE, format!("unknown command '{command}'")))
+fn dispatch(command: &str, args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
+    match command {
+        "build" => build::run(args, world),
+        _ => Err(Failure::new(USAGE, format!("unknown command '{command}'"))),
+    }
 }

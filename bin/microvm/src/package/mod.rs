@@ -8,4 +8,5 @@ mod store;
 mod tree;
 
 pub use store::{Place, StoreError, Written};
+pub(crate) use tree::pretty;
 pub use tree::{Entry, Hash, RUNNER, Tree};

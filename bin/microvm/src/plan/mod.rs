@@ -52,8 +52,6 @@ pub enum Step {
     MakeDirectory(String),
     /// Sets an environment variable to the working directory.
     HomeIsHere,
-    /// Waits until a socket is there: its path, and seconds.
-    AwaitSocket(String, u32),
 }
 
 /// How the program is started.
@@ -69,6 +67,8 @@ pub struct Launch {
     pub pty: bool,
     /// Programs that run beside it and end with it.
     pub with: Vec<Vec<Word>>,
+    /// Sockets that must be there before the start, and the seconds that may take.
+    pub awaits: Vec<(String, u32)>,
 }
 
 impl Launch {

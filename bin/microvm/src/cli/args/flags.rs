@@ -1,2 +1,95 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The options of commands, each once.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use plinth::cli::Flag;
+
+use super::Args;
+use crate::config::Hypervisor;
+
+/// The names of all hypervisors.
+const HYPERVISORS: &[&str] = &[
+    "qemu",
+    "cloud-hypervisor",
+    "firecracker",
+    "crosvm",
+    "kvmtool",
+    "stratovirt",
+    "alioth",
+    "vfkit",
+];
+
+/// The option's value as text.
+fn text(value: OsString) -> Result<String, String> {
+    value.into_string().map_err(|_| "not UTF-8".to_owned())
+}
+
+pub(super) const OUT: Flag<Args> =
+    Flag::option(Some('o'), "out", "DIR", "where the package goes, or the packages", |args, it| {
+        args.out = Some(PathBuf::from(it));
+        Ok(())
+    });
+
+pub(super) const HYPERVISOR: Flag<Args> = Flag::<Args>::option(
+    None,
+    "hypervisor",
+    "NAME",
+    "use this hypervisor in place of the described one",
+    |args, it| {
+        let name = text(it)?;
+        let found = Hypervisor::by_name(&name).ok_or("no hypervisor of this name")?;
+        args.hypervisor = Some(found);
+        Ok(())
+    },
+)
+.choices(HYPERVISORS);
+
+pub(super) const SET: Flag<Args> = Flag::option(
+    None,
+    "set",
+    "KEY=VALUE",
+    "lay a value over the description; can be given several times",
+    |args, it| {
+        args.set.push(text(it)?);
+        Ok(())
+    },
+);
+
+pub(super) const CHECK: Flag<Args> = Flag::switch(
+    None,
+    "check",
+    "write nothing; the status is 1 if something would change",
+    |args, _| {
+        args.check = true;
+        Ok(())
+    },
+);
+
+pub(super) const EMBED: Flag<Args> =
+    Flag::switch(None, "embed", "put this program into the package", |args, _| {
+        args.embed = true;
+        Ok(())
+    });
+
+pub(super) const FORCE: Flag<Args> =
+    Flag::switch(None, "force", "replace a package that is there", |args, _| {
+        args.force = true;
+        Ok(())
+    });
+
+pub(super) const COMPAT: Flag<Args> = Flag::<Args>::option(
+    None,
+    "compat",
+    "WHOM",
+    "give the command lines of microvm.nix where its hypervisors accept them",
+    |args, it| match it.to_str() {
+        Some("upstream") => {
+            args.compat = true;
+            Ok(())
+        }
+        _ => Err("only upstream is known".to_owned()),
+    },
+)
+.choices(&["upstream"]);

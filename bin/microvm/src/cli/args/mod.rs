@@ -8,16 +8,34 @@ mod commands;
 mod flags;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use plinth::cli::{Flag, Program};
 
+use crate::config::Hypervisor;
+
 /// What was said. Setters record; commands judge.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub struct Args {
     /// Results as JSON.
     pub json: bool,
     /// The words after the command.
     pub words: Vec<OsString>,
+    /// Where packages go.
+    pub out: Option<PathBuf>,
+    /// The hypervisor in place of the described one.
+    pub hypervisor: Option<Hypervisor>,
+    /// `KEY=VALUE` over the description.
+    pub set: Vec<String>,
+    /// Write nothing, and say whether something would change.
+    pub check: bool,
+    /// Put this program into the package.
+    pub embed: bool,
+    /// Replace what is there.
+    pub force: bool,
+    /// Give upstream's bytes.
+    pub compat: bool,
 }
 
 /// The program.
