@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The scripts of packages, by the shells that will run them.
+//!
+//! In place of this program the scripts get one that writes down its words, so that what arrives can
+//! be compared with what was planned.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use microvm::build::{Built, packages};
+use microvm::config::{Forward, Interface, Share, Vm, Volume};
+use microvm::package::{Place, Written};
+use microvm::plan::{Piece, Word, plan};
+use microvm::{emit, pipeline};
+use proptest::prelude::*;
+
+/// The shells that a minimal host may have.
+const SHELLS: [&[&str]; 3] = [&["dash"], &["busybox", "ash"], &["bash", "--posix"]];
+
+/// A fresh directory.
+fn directory() -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("scripts-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::create_dir_all(&path).expect("a directory for the test");
+    path
+}
+
+fn options() -> (microvm::plan::Options, emit::Options) {
+    let helper = "/usr/bin/microvm".to_owned();
+    let emit = emit::Options { source: "in.toml".to_owned(), helper: helper.clone(), embed: None };
+    (microvm::plan::Options { helper, compat: false }, emit)
+}
+
+/// The packages of every golden case that is no refusal, with the name of the case.
+fn golden() -> Vec<(String, Built)> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/microvm/golden");
+    let mut all = Vec::new();
+    for entry in fs::read_dir(dir).expect("the golden cases") {
+        let case = entry.expect("an entry").path();
+        let read = |path: &str| {
+            let name = path.rsplit('/').next().unwrap_or(path);
+            fs::read_to_string(case.join(name)).map_err(|error| error.to_string())
+        };
+        let loaded = pipeline::load("/srv/vm/in.toml", "in.toml", &read, &Default::default());
+        let (plan, emit) = options();
+        let name = case.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let built = packages(loaded, &plan, &emit).packages;
+        all.extend(built.into_iter().map(|it| (format!("{name}/{}", it.name), it)));
+    }
+    assert!(!all.is_empty(), "no golden case gives a package");
+    all
+}
+
+/// Writes a package into a fresh directory.
+fn written(built: &Built) -> PathBuf {
+    let at = directory().join("package");
+    let done = Place(at.clone()).write(&built.tree, false).expect("a package");
+    assert_eq!(done, Written::New);
+    at
+}
+
+fn scripts(package: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(package.join("bin")).expect("the directory of scripts");
+    entries.map(|entry| entry.expect("a script").path()).collect()
+}
+
+fn said(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    text(&output.stdout) + &text(&output.stderr)
+}
+
+#[test]
+fn no_generated_script_has_a_finding() {
+    let mut files = Vec::new();
+    for (_, built) in golden() {
+        let package = written(&built);
+        files.extend(scripts(&package));
+    }
+    let output = Command::new("shellcheck")
+        .args(["-s", "sh", "-S", "style"])
+        .args(&files)
+        .output()
+        .expect("shellcheck is missing, run tests/setup.sh system");
+    assert!(output.status.success(), "{}", said(&output));
+    for shell in SHELLS {
+        for file in &files {
+            let parsed = Command::new(shell[0]).args(&shell[1..]).arg("-n").arg(file).output();
+            let parsed = parsed.unwrap_or_else(|error| panic!("{shell:?}: {error}"));
+            assert!(parsed.status.success(), "{shell:?} {}: {}", file.display(), said(&parsed));
+        }
+    }
+}
+
+#[test]
+fn two_builds_are_the_same_bytes_and_dates() {
+    for ((name, first), (_, second)) in golden().into_iter().zip(golden()) {
+        assert_eq!(first.tree.hash(), second.tree.hash(), "{name}");
+        let (one, other) = (written(&first), written(&second));
+        assert_eq!(Place(one.clone()).read().expect("one"), Place(other).read().expect("other"));
+        for script in scripts(&one) {
+            assert_eq!(fs::metadata(&script).expect("a script").mtime(), 0, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_package_that_is_there_is_not_written_again() {
+    let (_, built) = golden().remove(0);
+    let at = written(&built);
+    let place = Place(at.clone());
+    let before = fs::metadata(at.join("bin")).expect("scripts").ino();
+    assert_eq!(place.write(&built.tree, false).expect("the same"), Written::Unchanged);
+    assert_eq!(fs::metadata(at.join("bin")).expect("scripts").ino(), before);
+
+    let mut other = built.tree.clone();
+    other.put("bin/own", microvm::package::Entry::Program(Vec::new()));
+    assert!(place.write(&other, false).is_err());
+    assert_eq!(place.write(&other, true).expect("replaced"), Written::New);
+    assert_eq!(place.read().expect("the other"), other);
+
+    let foreign = directory().join("foreign");
+    fs::create_dir(&foreign).expect("a directory");
+    fs::write(foreign.join("precious"), "x").expect("a file");
+    assert!(Place(foreign.clone()).write(&other, true).is_err());
+    assert!(foreign.join("precious").exists());
+}
+
+/// Runs the start script in `shell` with a program in place of ours that writes down its words.
+/// Gives all calls, each as its words.
+fn calls(package: &Path, shell: &[&str]) -> Vec<Vec<String>> {
+    let at = directory();
+    let (log, fake) = (at.join("log"), at.join("microvm"));
+    let text = "#!/bin/sh\nprintf '%s\\0' \"$@\" >>\"$LOG\"\nprintf '\\001\\0' >>\"$LOG\"\n";
+    fs::write(&fake, text).expect("the program in place of ours");
+    fs::set_permissions(&fake, Permissions::from_mode(0o755)).expect("its mode");
+    let output = Command::new(shell[0])
+        .args(&shell[1..])
+        .arg(package.join("bin/microvm-run"))
+        .current_dir(&at)
+        .env("MICROVM", &fake)
+        .env("LOG", &log)
+        .output()
+        .expect("a shell");
+    assert!(output.status.success(), "{shell:?}: {}", said(&output));
+    let bytes = fs::read(&log).expect("the calls");
+    let words =
+        bytes.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
+    let mut calls = vec![Vec::new()];
+    for word in words {
+        if word == "\u{1}" {
+            calls.push(Vec::new());
+        } else if let Some(call) = calls.last_mut() {
+            call.push(word);
+        }
+    }
+    calls.pop();
+    calls
+}
+
+/// A machine in which every string that nothing restricts is one of `texts`.
+fn machine(texts: &[String]) -> Vm {
+    let mut next = texts.iter().cycle().cloned();
+    let mut text = move || next.next().unwrap_or_default();
+    let mut vm = Vm {
+        host_name: "web1".to_owned(),
+        shell: "/bin/sh".to_owned(),
+        kernel: text(),
+        initrd_path: Some(text()),
+        kernel_params: vec![text(), text()],
+        socket: Some(text()),
+        pretty_procnames: true,
+        wrap_command: vec![text()],
+        user: Some(text()),
+        cpu: Some(text()),
+        vcpu: 1,
+        mem: 64,
+        store_on_disk: true,
+        store_disk: Some(text()),
+        ..Vm::default()
+    };
+    vm.qemu.binary = text();
+    vm.qemu.machine = text();
+    vm.qemu.extra_args = vec![text(), text()];
+    vm.qemu.accel = text();
+    vm.credential_files = [("a".to_owned(), text())].into();
+    vm.volumes = vec![Volume {
+        image: text(),
+        serial: Some(text()),
+        label: Some(text()),
+        fs_type: text(),
+        mkfs_extra_args: vec![text()],
+        auto_create: true,
+        ..Volume::default()
+    }];
+    vm.interfaces = vec![Interface { id: text(), mac: text(), ..Interface::default() }];
+    vm.forward_ports = vec![Forward { proto: text(), ..Forward::default() }];
+    vm.shares = vec![Share { tag: text(), source: text(), ..Share::default() }];
+    vm
+}
+
+fn resolved(word: &Word) -> String {
+    let part = |piece: &Piece| match piece {
+        Piece::Text(text) => text.clone(),
+        other => panic!("{other:?} is not known before the start"),
+    };
+    word.pieces.iter().map(part).collect()
+}
+
+/// Texts that shells and people find difficult, and any other.
+fn texts() -> impl Strategy<Value = Vec<String>> {
+    let hard = prop::sample::select(vec![
+        "'",
+        "\"",
+        "$(touch pwned)",
+        "`id`",
+        "\\",
+        "a b",
+        "",
+        "-n",
+        "*",
+        "~",
+        "#x",
+        "é\u{202e}",
+        "$HOME",
+        "!!",
+        "'\\''",
+        "a'b\"c",
+        "\t",
+        "&&",
+        ";",
+        "|",
+        ">x",
+        "{a,b}",
+        "=",
+        "\u{7f}",
+    ]);
+    let any = "[^\\x00\\x01\\r\\n]{0,12}";
+    prop::collection::vec(prop_oneof![hard.prop_map(str::to_owned), any], 1..24)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_text_leaves_its_argument_in_any_shell(texts in texts()) {
+        let vm = machine(&texts);
+        let (options, emit) = options();
+        let plan = plan(&vm, &options);
+        let tree = emit::package(&vm, &plan, &emit);
+        let package = written(&Built { name: "web1".to_owned(), vm: vm.clone(), tree });
+        let planned: Vec<String> = plan.words.iter().map(resolved).collect();
+        let volume = &vm.volumes[0];
+        for shell in SHELLS {
+            let calls = calls(&package, shell);
+            prop_assert_eq!(calls.len(), 2, "{:?}: {:?}", shell, calls);
+            let created = calls[0].iter().skip_while(|word| *word != "--").skip(1);
+            let wanted = [&volume.image, &volume.mkfs_extra_args[0]];
+            // A text may itself be two dashes; then the words before it are skipped too.
+            if !texts.iter().any(|text| text == "--") {
+                prop_assert!(created.eq(wanted), "{:?}: {:?}", shell, calls[0]);
+                let started: Vec<&String> =
+                    calls[1].iter().skip_while(|word| *word != "--").skip(1).collect();
+                let wanted: Vec<&String> =
+                    vm.wrap_command.iter().chain([&plan.program]).chain(&planned).collect();
+                prop_assert_eq!(started, wanted, "{:?}", shell);
+            }
+        }
+        fs::remove_dir_all(package.parent().expect("a parent")).expect("removed");
+    }
+}
