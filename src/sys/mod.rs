@@ -4,12 +4,16 @@
 //! Descriptors are borrowed in and owned out. Every function is safe to call with any argument. One
 //! file per kernel interface; each opens `unsafe_code` for itself and says why.
 
+pub mod exec;
 pub mod fd;
 pub mod filter;
 pub mod inherit;
 #[cfg(test)]
 pub(crate) mod isolated;
+pub mod kvm;
 pub mod netlink;
 pub mod nvme;
 pub mod signal;
 pub mod socket;
+pub mod tun;
+pub mod vsock;

@@ -37,6 +37,19 @@ pub fn bind_to_device(socket: BorrowedFd<'_>, name: &str) -> io::Result<()> {
 /// # Errors
 /// What getsockopt(2) says, such as `ENOTSOCK`.
 pub fn peer_uid(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    peer(socket).map(|peer| peer.uid)
+}
+
+/// The number of that process; zero when this process has no name for it. For a socket that was
+/// connected to, it is the process that listened.
+///
+/// # Errors
+/// As for [`peer_uid`].
+pub fn peer_pid(socket: BorrowedFd<'_>) -> io::Result<i32> {
+    peer(socket).map(|peer| peer.pid)
+}
+
+fn peer(socket: BorrowedFd<'_>) -> io::Result<libc::ucred> {
     // The process number of a peer in another namespace is zero, which rustix' type cannot hold.
     let mut peer = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
     let mut len = libc::socklen_t::try_from(size_of::<libc::ucred>()).unwrap_or(0);
@@ -50,7 +63,7 @@ pub fn peer_uid(socket: BorrowedFd<'_>) -> io::Result<u32> {
             &raw mut len,
         )
     };
-    if code == 0 { Ok(peer.uid) } else { Err(io::Error::last_os_error()) }
+    if code == 0 { Ok(peer) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]
@@ -75,6 +88,8 @@ mod tests {
     fn the_peer_of_a_socket_is_known_by_its_user() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         assert_eq!(peer_uid(ours.as_fd()).unwrap(), rustix::process::getuid().as_raw());
+        let number = u32::try_from(peer_pid(ours.as_fd()).unwrap()).unwrap();
+        assert_eq!(number, std::process::id());
         let file = std::fs::File::open("/dev/null").unwrap();
         let error = peer_uid(file.as_fd()).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(Errno::NOTSOCK.raw_os_error()));

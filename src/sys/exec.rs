@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What a process-to-be gets between fork and exec: descriptors of fixed numbers, a terminal of its
+//! own, a signal when its parent dies.
+//!
+//! Owns these steps, for a [`Command`] that is spawned or takes the place of this process. They run
+//! where memory must not be allocated: each is a few system calls, and takes nothing but what was
+//! made ready before. When an exec in place fails, what was done to this process stays done: the
+//! caller reports and ends.
+#![allow(unsafe_code, reason = "steps between fork and exec are unsafe to ask for")]
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, Signal};
+
+/// Has the process of `command` find each descriptor under its number, open across exec.
+///
+/// # Errors
+/// A negative number, or one of the first three; the process is out of descriptors.
+pub fn pass(command: &mut Command, fds: Vec<(OwnedFd, RawFd)>) -> io::Result<()> {
+    let top = fds.iter().map(|(_, number)| *number).max().unwrap_or(0);
+    let mut ready = Vec::new();
+    for (fd, number) in fds {
+        if number < 3 {
+            return Err(rustix::io::Errno::BADF.into());
+        }
+        // Above all targets, so that no step below closes what a later one needs.
+        ready.push((rustix::io::fcntl_dupfd_cloexec(fd, top + 1)?, number));
+    }
+    let place = move || {
+        for (fd, number) in &ready {
+            // SAFETY: the number is not one that Rust's standard streams use; the process is about
+            // to become another program, so that nobody else's descriptor is used after this.
+            let code = unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(fd), *number) };
+            if code < 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: the closure makes one call for each descriptor, which is safe in signal handlers too,
+    // and allocates nothing.
+    unsafe { command.pre_exec(place) };
+    Ok(())
+}
+
+/// Has the kernel send `signal` to the process of `command` when the thread that spawned it ends.
+///
+/// An exec in place of that thread's process does not end it.
+pub fn die_with_parent(command: &mut Command, signal: Signal) {
+    let parent = rustix::process::getpid();
+    let tie = move || {
+        rustix::process::set_parent_process_death_signal(Some(signal))?;
+        // The parent may have died before the call; then the signal would never come.
+        if rustix::process::getppid() != Some(parent) {
+            return Err(rustix::io::Errno::SRCH.into());
+        }
+        Ok(())
+    };
+    // SAFETY: the closure makes two system calls and allocates nothing.
+    unsafe { command.pre_exec(tie) };
+}
+
+/// Gives the process of `command` the terminal `slave`: as its three standard streams, and as the
+/// controlling terminal of a session of its own.
+///
+/// # Errors
+/// The process is out of descriptors.
+pub fn in_terminal(command: &mut Command, slave: &OwnedFd) -> io::Result<()> {
+    command.stdin(Stdio::from(slave.try_clone()?));
+    command.stdout(Stdio::from(slave.try_clone()?));
+    command.stderr(Stdio::from(slave.try_clone()?));
+    let slave = slave.try_clone()?;
+    let lead = move || {
+        let _session: Pid = rustix::process::setsid()?;
+        rustix::process::ioctl_tiocsctty(slave.as_fd())?;
+        Ok(())
+    };
+    // SAFETY: the closure makes two system calls and allocates nothing.
+    unsafe { command.pre_exec(lead) };
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+    use super::*;
+
+    fn sh(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).stdout(Stdio::piped());
+        command
+    }
+
+    fn output(command: &mut Command) -> String {
+        let output = command.output().expect("sh runs");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn pipe_with(text: &[u8]) -> OwnedFd {
+        let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
+        assert_eq!(rustix::io::write(&writer, text), Ok(text.len()));
+        reader
+    }
+
+    #[test]
+    fn descriptors_arrive_under_their_numbers_in_any_order() {
+        let mut command = sh("cat <&7; cat <&6; cat <&9");
+        let fds = vec![(pipe_with(b"a"), 7), (pipe_with(b"b"), 6), (pipe_with(b"c"), 9)];
+        pass(&mut command, fds).expect("they can be passed");
+        assert_eq!(output(&mut command), "abc");
+    }
+
+    #[test]
+    fn the_standard_streams_are_not_passed() {
+        for number in [-1, 0, 2] {
+            assert!(pass(&mut sh("true"), vec![(pipe_with(b""), number)]).is_err(), "{number}");
+        }
+    }
+
+    #[test]
+    fn a_terminal_is_one_and_controls() {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+        grantpt(&master).and_then(|()| unlockpt(&master)).expect("unlocked");
+        let name = ptsname(&master, Vec::new()).expect("a name");
+        let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY;
+        let slave = rustix::fs::open(&name, flags, rustix::fs::Mode::empty()).expect("open");
+        let mut command = Command::new("sh");
+        command.args(["-c", "test -t 0 && test -t 1 && test -t 2 && echo yes >/dev/tty"]);
+        in_terminal(&mut command, &slave).expect("set");
+        let mut child = command.spawn().expect("sh runs");
+        assert!(child.wait().expect("it ends").success());
+        let mut said = [0; 3];
+        std::fs::File::from(master).read_exact(&mut said).expect("output");
+        assert_eq!(&said, b"yes");
+    }
+
+    #[test]
+    fn a_child_does_not_outlive_its_parent() {
+        // The parent is a thread of ours: it spawns and ends.
+        let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
+        std::thread::spawn(move || {
+            let mut command = Command::new("sleep");
+            command.arg("1000").stdout(Stdio::from(writer)).stderr(Stdio::null());
+            die_with_parent(&mut command, Signal::KILL);
+            command.spawn().expect("sleep runs").id()
+        })
+        .join()
+        .expect("a process number");
+        let mut rest = Vec::new();
+        std::fs::File::from(reader).read_to_end(&mut rest).expect("its output is closed");
+        assert!(rest.is_empty());
+    }
+}
