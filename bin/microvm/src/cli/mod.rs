@@ -81,6 +81,7 @@ pub fn run(
 fn dispatch(command: &str, args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
     match command {
         "build" => build::run(args, world),
+        "internal" => crate::helper::run(args, world),
         _ => Err(Failure::new(USAGE, format!("unknown command '{command}'"))),
     }
 }

@@ -6,6 +6,7 @@
 
 mod commands;
 mod flags;
+mod internal;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use plinth::cli::{Flag, Program};
 
 use crate::config::Hypervisor;
+pub use internal::{Internal, Macvtap};
 
 /// What was said. Setters record; commands judge.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +38,8 @@ pub struct Args {
     pub force: bool,
     /// Give upstream's bytes.
     pub compat: bool,
+    /// What was said to `internal`.
+    pub internal: Internal,
 }
 
 /// The program.

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A connection to a hypervisor's socket on which nothing waits beyond a deadline.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use plinth::time::Time;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::process::Pid;
+
+use super::CtlError;
+
+/// The shortest time that a system call is given: zero would mean for ever.
+const LEAST: Duration = Duration::from_millis(1);
+
+/// A connected hypervisor.
+#[derive(Debug)]
+pub struct Peer {
+    stream: UnixStream,
+    deadline: Time,
+}
+
+impl Peer {
+    /// Connects to the socket at `path`; everything on the connection is over by `deadline`.
+    ///
+    /// # Errors
+    /// [`CtlError::Connect`], also when the path is too long for a socket; [`CtlError::TimedOut`].
+    pub fn connect(path: &Path, deadline: Time) -> Result<Self, CtlError> {
+        let failed = |errno: rustix::io::Errno| match errno {
+            rustix::io::Errno::AGAIN => CtlError::TimedOut("connecting to the hypervisor"),
+            errno => CtlError::Connect(path.to_owned(), errno.into()),
+        };
+        let address = SocketAddrUnix::new(path).map_err(failed)?;
+        let flags = SocketFlags::CLOEXEC;
+        let fd = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+            .map_err(failed)?;
+        // A server whose queue is full lets a connect wait: for as long as a send may.
+        set_socket_timeout(&fd, Timeout::Send, Some(left(deadline))).map_err(failed)?;
+        rustix::net::connect(&fd, &address).map_err(failed)?;
+        Ok(Self { stream: fd.into(), deadline })
+    }
+
+    /// When all that is done here is over.
+    #[must_use]
+    pub const fn deadline(&self) -> Time {
+        self.deadline
+    }
+
+    /// The process that opened the socket, when it can be named.
+    #[must_use]
+    pub fn process(&self) -> Option<Pid> {
+        let number = plinth::sys::socket::peer_pid(self.stream.as_fd()).ok()?;
+        Pid::from_raw(number.max(0))
+    }
+
+    /// Sends `bytes`, all of them.
+    ///
+    /// # Errors
+    /// [`CtlError::Closed`], [`CtlError::TimedOut`], [`CtlError::Io`].
+    pub fn send(&mut self, mut bytes: &[u8]) -> Result<(), CtlError> {
+        while !bytes.is_empty() {
+            self.stream
+                .set_write_timeout(Some(left(self.deadline)))
+                .map_err(CtlError::io("talk to the hypervisor"))?;
+            match self.stream.write(bytes) {
+                Ok(0) => return Err(CtlError::Closed),
+                Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+                Err(error) => self.judge(error, "sending to the hypervisor")?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for bytes and takes what is there; zero at the end of the connection.
+    ///
+    /// # Errors
+    /// [`CtlError::TimedOut`], [`CtlError::Io`]. A connection that was reset has ended.
+    pub fn receive(&mut self, into: &mut [u8]) -> Result<usize, CtlError> {
+        loop {
+            self.stream
+                .set_read_timeout(Some(left(self.deadline)))
+                .map_err(CtlError::io("talk to the hypervisor"))?;
+            match self.stream.read(into) {
+                Ok(count) => return Ok(count),
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(0),
+                Err(error) => self.judge(error, "waiting for the hypervisor's answer")?,
+            }
+        }
+    }
+
+    /// Passes over errors after which to try again; those of time only until the deadline.
+    fn judge(&self, error: std::io::Error, what: &'static str) -> Result<(), CtlError> {
+        match error.kind() {
+            ErrorKind::Interrupted => Ok(()),
+            ErrorKind::WouldBlock | ErrorKind::TimedOut if Time::monotonic() < self.deadline => {
+                Ok(())
+            }
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => Err(CtlError::TimedOut(what)),
+            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => Err(CtlError::Closed),
+            _ => Err(CtlError::Io("talk to the hypervisor", error)),
+        }
+    }
+
+    /// The connection itself, for what comes after the handshake; it blocks without limit.
+    ///
+    /// # Errors
+    /// [`CtlError::Io`].
+    pub fn into_stream(self) -> Result<UnixStream, CtlError> {
+        let free = |()| self.stream.set_write_timeout(None);
+        self.stream
+            .set_read_timeout(None)
+            .and_then(free)
+            .map_err(CtlError::io("talk to the hypervisor"))?;
+        Ok(self.stream)
+    }
+}
+
+fn left(deadline: Time) -> Duration {
+    Time::monotonic().until(deadline).max(LEAST)
+}
+
+/// The process that listens on `path`, when it can be named.
+///
+/// # Errors
+/// As for [`Peer::connect`].
+pub fn listener(path: &Path, deadline: Time) -> Result<Option<Pid>, CtlError> {
+    Ok(Peer::connect(path, deadline)?.process())
+}

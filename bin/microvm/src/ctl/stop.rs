@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Asking a machine to stop, and waiting until its hypervisor has ended.
+//!
+//! Owns who is asked how, and for what is waited. Hypervisors that cannot be asked are for their
+//! caller to signal. What has stopped already is a success: a socket that does not exist, or that
+//! nobody listens on.
+
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use plinth::proc::{self, Ending, Limits};
+use plinth::time::Time;
+use rustix::process::Pid;
+use serde_json::{Value, json};
+
+use super::process::Process;
+use super::qmp::Qmp;
+use super::{CtlError, http};
+
+/// How long is waited, when nobody says otherwise.
+pub const TIMEOUT: Duration = Duration::from_secs(90);
+
+/// The output that is taken of a program that talks to its hypervisor, in bytes.
+const OUTPUT_MAX: usize = 64 << 10;
+
+/// What the guest gets to see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum How {
+    /// The three keys.
+    #[default]
+    CtrlAltDel,
+    /// The power button.
+    Powerdown,
+}
+
+/// A machine to stop.
+#[derive(Clone, Debug)]
+pub struct Stop {
+    /// The name of its hypervisor, as in descriptions.
+    pub hypervisor: String,
+    /// The control socket.
+    pub socket: PathBuf,
+    /// How long to wait for its end.
+    pub timeout: Duration,
+    /// What the guest gets to see, where there is a choice.
+    pub how: How,
+    /// The hypervisor's process; else the one that listens on the socket.
+    pub pid: Option<Pid>,
+    /// The hypervisor's program, where it is the client as well.
+    pub program: Option<String>,
+}
+
+/// Asks the machine to stop, and waits.
+///
+/// # Errors
+/// [`CtlError::TimedOut`] when it still runs at the end; else why it could not be asked.
+pub fn stop(order: &Stop) -> Result<(), CtlError> {
+    let deadline = Time::monotonic() + order.timeout;
+    if !order.socket.exists() {
+        return Ok(());
+    }
+    // Before the question: afterwards the number may be another's.
+    let known = order.pid.map(Process::open).transpose()?.flatten();
+    let asked = match order.hypervisor.as_str() {
+        "qemu" => return gone_is_stopped(qemu(order, known, deadline)).map(drop),
+        "cloud-hypervisor" => put(order, "PUT", "/api/v1/vm.power-button", None, deadline),
+        "firecracker" => {
+            let body = json!({ "action_type": "SendCtrlAltDel" });
+            put(order, "PUT", "/actions", Some(&body), deadline)
+        }
+        "vfkit" => {
+            let body = json!({ "state": "Stop" });
+            put(order, "POST", "/vm/state", Some(&body), deadline)
+        }
+        "crosvm" => crosvm(order, deadline),
+        other => Err(CtlError::Unsupported(other.to_owned(), "command to stop")),
+    };
+    let Some(listener) = gone_is_stopped(asked)? else { return Ok(()) };
+    for process in [known, listener].into_iter().flatten() {
+        process.wait(deadline)?;
+    }
+    Ok(())
+}
+
+/// A hypervisor that nobody can connect to any more has stopped: `None`.
+fn gone_is_stopped<T>(result: Result<T, CtlError>) -> Result<Option<T>, CtlError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(CtlError::Connect(_, error))
+            if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn qemu(order: &Stop, known: Option<Process>, deadline: Time) -> Result<(), CtlError> {
+    let mut qmp = Qmp::connect(&order.socket, deadline)?;
+    let listener = qmp.process().map(Process::open).transpose()?.flatten();
+    let (name, arguments) = match order.how {
+        How::CtrlAltDel => ("input-send-event", keys()),
+        How::Powerdown => ("system_powerdown", Value::Null),
+    };
+    match qmp.execute(name, &arguments) {
+        // It may be gone before it has answered.
+        Ok(_) => qmp.wait_for_end()?,
+        Err(CtlError::Closed) => {}
+        Err(error) => return Err(error),
+    }
+    for process in [known, listener].into_iter().flatten() {
+        process.wait(deadline)?;
+    }
+    Ok(())
+}
+
+/// Three keys that go down.
+fn keys() -> Value {
+    let down = |code: &str| {
+        json!({
+            "type": "key",
+            "data": { "down": true, "key": { "type": "qcode", "data": code } },
+        })
+    };
+    json!({ "events": [down("ctrl"), down("alt"), down("delete")] })
+}
+
+/// One request to the hypervisor; its process.
+fn put(
+    order: &Stop,
+    method: &str,
+    target: &str,
+    body: Option<&Value>,
+    deadline: Time,
+) -> Result<Option<Process>, CtlError> {
+    let done = http::exchange(&order.socket, &http::request(method, target, body), deadline)?;
+    // Now, while the number is certain to be the listener's.
+    let process = done.process.map(Process::open).transpose()?.flatten();
+    done.response.check()?;
+    Ok(process)
+}
+
+/// `crosvm powerbtn`, which returns at once; the process that listens.
+fn crosvm(order: &Stop, deadline: Time) -> Result<Option<Process>, CtlError> {
+    let listener = super::peer::listener(&order.socket, deadline)?;
+    let process = listener.map(Process::open).transpose()?.flatten();
+    let mut command = Command::new(order.program.as_deref().unwrap_or("crosvm"));
+    command.arg("powerbtn").arg(&order.socket);
+    client(command, deadline)?;
+    Ok(process)
+}
+
+/// Runs a program that talks to its hypervisor; what it printed.
+pub(super) fn client(command: Command, deadline: Time) -> Result<String, CtlError> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let limits = Limits { time: Time::monotonic().until(deadline), output: OUTPUT_MAX };
+    let output = proc::run(command, limits).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => CtlError::NoProgram(name.clone()),
+        _ => CtlError::Io("start the hypervisor's client", error),
+    })?;
+    match output.ending {
+        Ending::Exited(0) => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        Ending::TimedOut => Err(CtlError::TimedOut("waiting for the hypervisor's client")),
+        _ => {
+            let words = String::from_utf8_lossy(&output.stderr).into_owned();
+            let words = words.lines().last().unwrap_or("no reason given").trim().to_owned();
+            Err(CtlError::Refused(format!("{name}: {}", plinth::text::escape_control(&words))))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(hypervisor: &str, socket: &str) -> Stop {
+        Stop {
+            hypervisor: hypervisor.to_owned(),
+            socket: socket.into(),
+            timeout: Duration::from_secs(60),
+            how: How::default(),
+            pid: None,
+            program: None,
+        }
+    }
+
+    #[test]
+    fn a_machine_without_socket_has_stopped() {
+        for hypervisor in ["qemu", "cloud-hypervisor", "crosvm", "kvmtool"] {
+            stop(&order(hypervisor, "/nonexistent/vm.sock")).expect("it has stopped");
+        }
+    }
+
+    #[test]
+    fn hypervisors_without_a_way_are_named() {
+        let error = stop(&order("alioth", "/")).expect_err("there is no way");
+        assert_eq!(error.to_string(), "'alioth' has no command to stop");
+        assert_eq!(error.status(), plinth::err::USAGE);
+    }
+
+    #[test]
+    fn three_keys_go_down() {
+        let keys = keys();
+        let events = keys["events"].as_array().expect("a list");
+        let codes: Vec<&str> =
+            events.iter().filter_map(|it| it["data"]["key"]["data"].as_str()).collect();
+        assert_eq!(codes, ["ctrl", "alt", "delete"]);
+        assert!(events.iter().all(|it| it["data"]["down"] == true && it["type"] == "key"));
+    }
+}

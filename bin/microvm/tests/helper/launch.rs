@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `internal launch`: what the program gets, and what stays behind.
+
+use std::fs;
+use std::io::Read as _;
+use std::process::Stdio;
+
+use plinth::proc::Ending;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::{Directory, Running, internal, run, stdout, until, verdict};
+
+#[test]
+fn the_program_has_its_name_and_its_words_and_its_status() {
+    let at = Directory::new();
+    let words = ["launch", "--argv0", "microvm@web1", "--", "sh", "-c"];
+    let script = "tr '\\0' ' ' </proc/$$/cmdline; exit 7";
+    let output = run(internal(&at, words.into_iter().chain([script, "a b", "--pty", "ü"])));
+    assert_eq!(output.ending, Ending::Exited(7));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(said, format!("microvm@web1 -c {script} a b --pty ü "));
+}
+
+#[test]
+fn nothing_stays_between_the_caller_and_the_program() {
+    let at = Directory::new();
+    let mut command = internal(&at, ["launch", "--argv0", "vm", "--", "sleep", "1000"]);
+    let mut child = Running(command.spawn().expect("it starts"));
+    let comm = format!("/proc/{}/comm", child.0.id());
+    until("it is the program", || fs::read_to_string(&comm).is_ok_and(|it| it == "sleep\n"));
+    kill_process(Pid::from_child(&child.0), Signal::TERM).expect("it runs");
+    let status = child.0.wait().expect("it ends");
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(15));
+}
+
+#[test]
+fn a_missing_program_is_named_and_has_its_status() {
+    let at = Directory::new();
+    let words = ["launch", "--key", "qemu.binary", "--", "no-such-vmm", "x"];
+    let (ending, said) = verdict(&run(internal(&at, words)));
+    assert_eq!(ending, Ending::Exited(6));
+    assert_eq!(said, "microvm: no-such-vmm not found, needed by qemu.binary\n");
+    let (ending, said) = verdict(&run(internal(&at, ["launch"])));
+    assert_eq!(
+        (ending, said.as_str()),
+        (Ending::Exited(2), "microvm: argument PROGRAM is missing\n")
+    );
+    let words = ["launch", "--macvtap", "no-such-tap:3:1", "--", "true"];
+    let (ending, said) = verdict(&run(internal(&at, words)));
+    assert_eq!(ending, Ending::Exited(1));
+    assert!(said.starts_with("microvm: cannot find the macvtap no-such-tap"), "{said}");
+}
+
+#[test]
+fn helpers_end_with_the_program() {
+    let at = Directory::new();
+    let helper = "[\"sh\", \"-c\", \"echo $$ >pid.new; mv pid.new pid; exec sleep 1000\"]";
+    let script = "while [ ! -e pid ]; do sleep 0.01; done; cat pid";
+    let mut command = internal(&at, ["launch", "--with", helper, "--", "sh", "-c", script]);
+    // Until the helper has ended, too, its copy of the pipe keeps this open.
+    let mut child = Running(command.stdout(Stdio::piped()).spawn().expect("it starts"));
+    let mut said = String::new();
+    let mut pipe = child.0.stdout.take().expect("a pipe");
+    pipe.read_to_string(&mut said).expect("all is closed");
+    assert!(child.0.wait().expect("it ended").success());
+    let pid: i32 = said.trim().parse().expect("a number");
+    until("it is gone, or a zombie that its new parent has not reaped", || {
+        let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        state.is_empty() || state.contains(") Z ")
+    });
+}
+
+#[test]
+fn a_terminal_is_given_and_carried() {
+    let at = Directory::new();
+    let script = "test -t 0 && test -t 1 && test -t 2 || exit 3; stty size; read x; echo \"<$x>\"; \
+                  exit 5";
+    let mut command = internal(&at, ["launch", "--pty", "--argv0", "vm", "--", "sh", "-c", script]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = Running(command.spawn().expect("it starts"));
+    let mut stdin = child.0.stdin.take().expect("a pipe");
+    std::io::Write::write_all(&mut stdin, b"hello\n").expect("written");
+    // The end of our input is not the end of its terminal.
+    drop(stdin);
+    let mut said = String::new();
+    child.0.stdout.take().expect("a pipe").read_to_string(&mut said).expect("read");
+    assert_eq!(child.0.wait().expect("it ends").code(), Some(5), "{said}");
+    assert!(said.contains("25 80") && said.ends_with("<hello>\r\n"), "{said:?}");
+}
+
+#[test]
+fn a_terminal_that_says_much_and_ends_is_heard_to_the_end() {
+    let at = Directory::new();
+    let script = "seq 1 20000; echo end";
+    let said = stdout(&run(internal(&at, ["launch", "--pty", "--", "sh", "-c", script])));
+    assert!(said.contains("\n19999\r\n20000\r\nend\r\n"), "{}", said.len());
+}
+
+#[test]
+fn signals_reach_the_program_in_its_terminal() {
+    let at = Directory::new();
+    let script = "trap 'echo caught; exit 9' TERM; echo up; while :; do sleep 0.01; done";
+    let mut command = internal(&at, ["launch", "--pty", "--", "sh", "-c", script]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = Running(command.spawn().expect("it starts"));
+    let mut pipe = child.0.stdout.take().expect("a pipe");
+    let mut up = [0; 4];
+    pipe.read_exact(&mut up).expect("it is up");
+    kill_process(Pid::from_child(&child.0), Signal::TERM).expect("it runs");
+    let mut said = String::new();
+    pipe.read_to_string(&mut said).expect("read");
+    assert_eq!((child.0.wait().expect("it ends").code(), said.as_str()), (Some(9), "caught\r\n"));
+    // What no program catches ends ours as a shell would say it.
+    let script = "kill -KILL $$";
+    let output = run(internal(&at, ["launch", "--pty", "--", "sh", "-c", script]));
+    assert_eq!(output.ending, Ending::Exited(137));
+}

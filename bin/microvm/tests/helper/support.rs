@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What these tests share: directories, bounded runs, scripted peers.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::ops::Deref;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use plinth::proc::{self, Ending, Limits, Output};
+
+/// No process of a test runs longer.
+pub(crate) const LONG: Duration = Duration::from_secs(120);
+
+/// A fresh directory, for one test alone, removed at the end.
+pub(crate) struct Directory(PathBuf);
+
+impl Directory {
+    /// Makes it.
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("microvm-t-{}-{number}", std::process::id()));
+        fs::create_dir_all(&path).expect("a fresh directory");
+        Self(path)
+    }
+}
+
+impl Deref for Directory {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // A directory left behind is no failure of the test.
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+/// `microvm internal` with these words, in the directory `at`.
+pub(crate) fn internal<I, S>(at: &Path, words: I) -> Command
+where
+    I: IntoIterator<Item = S>,
+    S: AsRef<OsStr>,
+{
+    let mut command = Command::new(env!("CARGO_BIN_EXE_microvm"));
+    command.arg("internal").args(words).current_dir(at).env_remove("MAINPID");
+    command
+}
+
+/// Runs a command to its end.
+pub(crate) fn run(command: Command) -> Output {
+    proc::run(command, Limits { time: LONG, output: 1 << 20 }).expect("the program starts")
+}
+
+/// How it ended, and what it said on standard error.
+pub(crate) fn verdict(output: &Output) -> (Ending, String) {
+    (output.ending, String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// What it said on standard output, after a success.
+pub(crate) fn stdout(output: &Output) -> String {
+    assert!(output.success(), "{:?}", verdict(output));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A child that is killed when the test ends, however.
+pub(crate) struct Running(pub(crate) Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// Waits until `done` says so.
+///
+/// # Panics
+/// It does not happen.
+pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = plinth::time::Time::monotonic() + LONG;
+    while !done() {
+        assert!(plinth::time::Time::monotonic() < deadline, "in vain: {what}");
+        let pause = rustix::event::Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+        let _ = rustix::event::poll(&mut [], Some(&pause));
+    }
+}
+
+/// One side of a conversation, played by a thread.
+pub(crate) struct Peer(JoinHandle<Vec<u8>>);
+
+impl Peer {
+    /// Listens on `path`, and plays each of `scripts` with one connection after the other. What was
+    /// heard is the thread's result.
+    pub(crate) fn new(path: &Path, scripts: Vec<Script>) -> Self {
+        let listener = UnixListener::bind(path).expect("a socket");
+        Self(thread::spawn(move || {
+            let mut heard = Vec::new();
+            for script in scripts {
+                let (mut stream, _) = listener.accept().expect("a client");
+                stream.set_read_timeout(Some(LONG)).expect("a limit");
+                for step in script {
+                    play(&step, &mut stream, &mut heard);
+                }
+            }
+            heard
+        }))
+    }
+
+    /// What was heard, as text.
+    pub(crate) fn heard(self) -> String {
+        let bytes = self.0.join().expect("the script was played");
+        String::from_utf8(bytes).expect("text")
+    }
+}
+
+/// What a peer does with one connection; then it closes it.
+pub(crate) type Script = Vec<Step>;
+
+/// One act of a peer.
+pub(crate) enum Step {
+    /// Says this.
+    Say(Vec<u8>),
+    /// Hears until this text came.
+    Hear(&'static str),
+    /// Hears until the client goes.
+    HearAll,
+}
+
+/// Says `text`.
+pub(crate) fn say(text: &str) -> Step {
+    Step::Say(text.as_bytes().to_vec())
+}
+
+fn play(step: &Step, stream: &mut UnixStream, heard: &mut Vec<u8>) {
+    match step {
+        // A client that went away has heard enough.
+        Step::Say(bytes) => drop(stream.write_all(bytes)),
+        Step::Hear(text) => {
+            let mut part = Vec::new();
+            while !part.windows(text.len()).any(|it| it == text.as_bytes()) {
+                let mut byte = [0];
+                assert_eq!(stream.read(&mut byte).expect("a byte"), 1, "never heard {text}");
+                part.extend(byte);
+            }
+            heard.extend(part);
+        }
+        Step::HearAll => drop(stream.read_to_end(heard)),
+    }
+}
