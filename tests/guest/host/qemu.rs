@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Boots an image under QEMU and hears it out.
 //!
-//! Owns the emulator's command line and its end. The emulator is killed at the report's last line,
+//! Owns the description of the machine, which the planner of `microvm` makes a command line of, and
+//! the emulator's end. The emulator is killed at the report's last line,
 //! at its own exit or at the deadline, and always waited for. Should this process itself be killed,
 //! the kernel kills the emulator (parent-death signal), a limit of processor time ends one that
 //! spins, and the guest powers itself off after the scenario's time.
@@ -12,16 +13,19 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use microvm::pipeline;
+use microvm::plan::{self, Plan, Word};
 use plinth::time::Time;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use serde_json::json;
 
 use crate::wire::Line;
 
 /// Kept of a report; a guest that says more is cut off.
 const REPORT_BYTES_MAX: usize = 8 << 20;
-/// Same kernel arguments for all: no clock games, a panic ends the emulator.
-const KERNEL_ARGUMENTS: &str = "console=ttyS0 quiet panic=-1 mitigations=off";
+/// The same for all, besides what the planner gives every machine: a panic ends the emulator.
+const KERNEL_PARAMETERS: [&str; 3] = ["console=ttyS0", "quiet", "mitigations=off"];
 
 /// Two nanoseconds for each instruction, about what an idle host emulates; no waiting for timers.
 const STEADY: &str = "shift=1,sleep=off";
@@ -75,7 +79,7 @@ impl Machine<'_> {
     pub fn run(&self, hear: &mut dyn FnMut(&Line)) -> io::Result<Report> {
         let console = format!("file:{}", self.console.display());
         let mut child = self
-            .command(&["-serial", &console, "-serial", "stdio"])
+            .command(&["-serial", &console, "-serial", "stdio"])?
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(File::create(self.console.with_extension("qemu"))?)
@@ -95,31 +99,55 @@ impl Machine<'_> {
     /// # Errors
     /// When the emulator cannot be started.
     pub fn run_on_terminal(&self) -> io::Result<()> {
-        self.command(&["-serial", "mon:stdio", "-serial", "null"]).spawn()?.wait().map(drop)
+        self.command(&["-serial", "mon:stdio", "-serial", "null"])?.spawn()?.wait().map(drop)
     }
 
-    fn command(&self, serial: &[&str]) -> Command {
+    fn command(&self, serial: &[&str]) -> io::Result<Command> {
+        let plan = self.plan(serial)?;
         let mut command = Command::new("setpriv");
         let seconds = self.limit.as_secs() + 5;
         command
             .args(["--pdeathsig", "KILL", "prlimit", &format!("--cpu={seconds}")])
-            .args(["qemu-system-x86_64", "-M", "pc", "-accel", "tcg", "-cpu", "qemu64,+rdrand"])
-            .args(["-smp", "1", "-m", &self.memory_mib.to_string()])
-            .args(["-nodefaults", "-display", "none", "-no-reboot"])
-            .args(serial)
-            .arg("-kernel")
-            .arg(self.kernel)
-            .arg("-initrd")
-            .arg(self.image)
-            .args(["-append", KERNEL_ARGUMENTS]);
+            .arg(&plan.program)
+            .args(plan.words.iter().map(Word::shown));
+        Ok(command)
+    }
+
+    /// What our own planner makes of the machine, which is described as a user would do it.
+    fn plan(&self, serial: &[&str]) -> io::Result<Plan> {
+        let mut extra: Vec<String> = serial.iter().map(|&word| word.to_owned()).collect();
         if self.steady {
-            command.args(["-icount", STEADY, "-rtc", "clock=vm"]);
+            extra.extend(["-icount", STEADY, "-rtc", "clock=vm"].map(str::to_owned));
         }
         if let Some(disk) = self.disk {
+            // Not a volume: what is written to it must not stay.
             let drive = format!("file={},if=virtio,format=raw,snapshot=on", disk.display());
-            command.args(["-drive", &drive]);
+            extra.extend(["-drive".to_owned(), drive]);
         }
-        command
+        let description = json!({
+            "hostName": "guest",
+            "kernel": self.kernel,
+            "initrdPath": self.image,
+            "mem": self.memory_mib,
+            "cpu": "qemu64,+rdrand",
+            "kernelParams": KERNEL_PARAMETERS,
+            "console": "none",
+            "socket": false,
+            "machineId": false,
+            "optimize": { "enable": false },
+            "qemu": {
+                "machine": "pc", "accel": "tcg", "serialConsole": false, "extraArgs": extra,
+            },
+        });
+        let read = |_: &str| Ok(description.to_string());
+        let loaded =
+            pipeline::load("/guest.json", "guest.json", &read, &pipeline::Options::default());
+        match &loaded.machines[..] {
+            [machine] if !loaded.report.has_errors() => {
+                Ok(plan::plan(&machine.vm, &plan::Options::default()))
+            }
+            _ => Err(io::Error::other(loaded.report.text(&loaded.files))),
+        }
     }
 
     fn listen(
