@@ -15,6 +15,8 @@
 //! | plan | `plan` | a machine, the words of the hypervisor's command line and what surrounds them |
 //! | emit | `emit`, `package` | a plan, a tree of files in memory |
 //!
+//! `view` shows a machine in other forms: what its guest mounts, how two of them differ.
+//!
 //! What touches the system stands apart: `build` reads files, `ctl` talks to hypervisors, `helper`
 //! does for the scripts what a shell cannot, `host` keeps the packages of a host, and `cli` is the
 //! command.
@@ -35,3 +37,4 @@ pub mod plan;
 pub mod quote;
 pub mod schema;
 pub mod source;
+pub mod view;

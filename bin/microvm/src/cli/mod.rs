@@ -7,6 +7,9 @@
 
 pub mod args;
 mod build;
+mod check;
+mod load;
+mod show;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write};
@@ -82,6 +85,8 @@ fn dispatch(command: &str, args: &Args, world: &mut World<'_>) -> Result<u8, Fai
     match command {
         "build" => build::run(args, world),
         "internal" => crate::helper::run(args, world),
+        "check" | "validate" => check::check(args, world),
+        "show" => show::show(args, world),
         _ => Err(Failure::new(USAGE, format!("unknown command '{command}'"))),
     }
 }

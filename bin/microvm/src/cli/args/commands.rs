@@ -1,33 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The commands, with their options and words.
+//! The commands, with their options and words. Families have their tables in files of their own.
 
-use plinth::cli::{Arity, Command, Positional};
+use plinth::cli::Command;
 
 use super::Args;
-use super::flags::{CHECK, COMPAT, EMBED, FORCE, HYPERVISOR, OUT, SET};
+use super::describe::{SHOW, VALIDATE};
+use super::flags::{CHECK, COMPAT, EMBED, FORCE, HYPERVISOR, OUT, SET, many};
 use super::internal::INTERNAL;
-
-const fn word(name: &'static str, help: &'static str, arity: Arity) -> Positional<Args> {
-    Positional {
-        name,
-        help,
-        arity,
-        set: |args, word| {
-            args.words.push(word);
-            Ok(())
-        },
-    }
-}
-
-const FILES: Positional<Args> =
-    word("FILE", "the description of a machine or of a fleet", Arity::Many);
 
 pub(super) const COMMANDS: &[Command<Args>] = &[
     Command {
         name: "build",
         summary: "make the runner packages of descriptions",
         flags: &[OUT, HYPERVISOR, SET, CHECK, EMBED, FORCE, COMPAT],
-        positionals: &[FILES],
+        positionals: &[many("FILE", "the description of a machine or of a fleet")],
     },
+    super::describe::CHECK,
+    VALIDATE,
+    SHOW,
     INTERNAL,
 ];

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The options of commands, each once.
+//! The options that commands of several families share, and what their tables are made of.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use plinth::cli::Flag;
+use plinth::cli::{Arity, Flag, Positional};
 
 use super::Args;
 use crate::config::Hypervisor;
@@ -22,8 +22,31 @@ const HYPERVISORS: &[&str] = &[
 ];
 
 /// The option's value as text.
-fn text(value: OsString) -> Result<String, String> {
+pub(super) fn text(value: OsString) -> Result<String, String> {
     value.into_string().map_err(|_| "not UTF-8".to_owned())
+}
+
+/// A word of a command, recorded as it comes.
+pub(super) const fn word(name: &'static str, help: &'static str, arity: Arity) -> Positional<Args> {
+    Positional {
+        name,
+        help,
+        arity,
+        set: |args, word| {
+            args.words.push(word);
+            Ok(())
+        },
+    }
+}
+
+/// A word that must stand once.
+pub(super) const fn one(name: &'static str, help: &'static str) -> Positional<Args> {
+    word(name, help, Arity::Required)
+}
+
+/// Words of any number.
+pub(super) const fn many(name: &'static str, help: &'static str) -> Positional<Args> {
+    word(name, help, Arity::Many)
 }
 
 pub(super) const OUT: Flag<Args> =

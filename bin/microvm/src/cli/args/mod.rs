@@ -5,6 +5,7 @@
 //! commands.
 
 mod commands;
+mod describe;
 mod flags;
 mod internal;
 
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use plinth::cli::{Flag, Program};
 
 use crate::config::Hypervisor;
+pub use describe::{Describe, View};
 pub use internal::{Internal, Macvtap};
 
 /// What was said. Setters record; commands judge.
@@ -40,6 +42,8 @@ pub struct Args {
     pub compat: bool,
     /// What was said to `internal`.
     pub internal: Internal,
+    /// What was said to the commands that describe.
+    pub describe: Describe,
 }
 
 /// The program.

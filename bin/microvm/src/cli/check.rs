@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `microvm check`: what is wrong with descriptions.
+
+use plinth::err::Failure;
+use serde_json::{Value, json};
+
+use super::load::{load, usage};
+use super::{Args, INVALID, World};
+use crate::diag::{Diagnostic, Severity};
+use crate::pipeline::Loaded;
+
+/// `microvm check`
+pub(super) fn check(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
+    if args.words.is_empty() {
+        return Err(usage("FILE is missing"));
+    }
+    let (mut errors, mut warnings) = (0, 0);
+    let mut found = Vec::new();
+    for word in &args.words {
+        let loaded = load(word, args)?;
+        let of = |severity| loaded.report.iter().filter(|it| it.severity == severity).count();
+        errors += of(Severity::Error);
+        warnings += of(Severity::Warning);
+        if args.json {
+            found.extend(loaded.report.iter().map(|it| diagnostic(it, &loaded)));
+        } else {
+            world.print(&loaded.report.text(&loaded.files))?;
+            world.print(&summary(&word.to_string_lossy(), &loaded))?;
+        }
+    }
+    if args.json {
+        let all = json!({ "diagnostics": found, "errors": errors, "warnings": warnings });
+        world.print(&format!("{all:#}\n"))?;
+    }
+    Ok(if errors > 0 { INVALID } else { 0 })
+}
+
+/// The line behind the findings about one file.
+fn summary(name: &str, loaded: &Loaded) -> String {
+    let name = plinth::text::escape_control(name);
+    let warnings = loaded.report.iter().filter(|it| it.severity == Severity::Warning).count();
+    let warned = match warnings {
+        0 => String::new(),
+        1 => ", 1 warning".to_owned(),
+        count => format!(", {count} warnings"),
+    };
+    if loaded.report.has_errors() {
+        return format!("{name}: {}{warned}\n", loaded.report);
+    }
+    let machines = match loaded.machines.len() {
+        1 => "1 machine".to_owned(),
+        count => format!("{count} machines"),
+    };
+    format!("{name}: valid, {machines}{warned}\n")
+}
+
+fn diagnostic(it: &Diagnostic, loaded: &Loaded) -> Value {
+    let mut value = json!({
+        "code": it.code,
+        "severity": it.severity.name(),
+        "message": it.message,
+        "path": it.path,
+    });
+    if let Value::Object(members) = &mut value {
+        if let Some(hint) = &it.hint {
+            members.insert("hint".to_owned(), json!(hint));
+        }
+        if let Some(vm) = &it.vm {
+            members.insert("vm".to_owned(), json!(vm));
+        }
+        if let Some(place) = it.place {
+            let at = loaded.files.position(place);
+            let span = json!({
+                "file": at.path, "line": at.line, "column": at.column, "offset": place.offset,
+            });
+            members.insert("span".to_owned(), span);
+        }
+    }
+    value
+}
