@@ -167,6 +167,31 @@ programs() {
   printf '%s\n' "${guest_programs[*]}" >"$into/ready"
 }
 
+# The daemon that serves directories to virtual machines, of the newest suite, with every library and
+# the loader that these need: the host's may be older.
+virtiofsd() {
+  local into=$cache/virtiofsd apt=$cache/apt-$newest_suite deb
+  [ ! -e "$into/ready" ] || return 0
+  private_lists "$newest_suite"
+  say "fetching virtiofsd"
+  rm -rf "$into"
+  mkdir -p "$into"
+  private_apt apt-get install -y -qq --no-install-recommends --download-only virtiofsd >/dev/null
+  for deb in "$apt"/archives/*.deb; do
+    dpkg-deb -x "$deb" "$into"
+  done
+  rm -f "$apt"/archives/*.deb
+  cat >"$into/run" <<'RUN'
+#!/bin/sh
+root=${0%/*}
+exec "$root/usr/lib64/ld-linux-x86-64.so.2" --library-path "$root/usr/lib/x86_64-linux-gnu" \
+  "$root/usr/libexec/virtiofsd" "$@"
+RUN
+  chmod 755 "$into/run"
+  "$into/run" --version >"$into/ready.new"
+  mv "$into/ready.new" "$into/ready"
+}
+
 # guest NAME...: these kernels, and the programs.
 guest() {
   local version
@@ -180,6 +205,7 @@ guest() {
     esac
   done
   programs
+  virtiofsd
   rm -f "$cache"/apt*/fresh # the next fetch reads new lists
 }
 

@@ -13,15 +13,21 @@ use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use plinth::err::{FAILED, Failure};
 use plinth::sys::exec;
+use plinth::time::Time;
+use rustix::event::Timespec;
 use rustix::process::Signal;
 
 use super::{Call, pty, usage};
-use crate::cli::NO_PROGRAM;
+use crate::cli::{NO_PROGRAM, TIMED_OUT};
+
+/// How long between two looks for a socket.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Why a machine was not started.
 #[derive(Debug)]
@@ -30,6 +36,8 @@ enum LaunchError {
     Interface(String, io::Error),
     /// Its device cannot be opened.
     Device(PathBuf, io::Error),
+    /// What a helper was to make is not there.
+    NoSocket(PathBuf),
     /// A program is not there.
     NoProgram(String, Option<String>),
     /// A program cannot be started.
@@ -41,6 +49,9 @@ impl fmt::Display for LaunchError {
         match self {
             Self::Interface(id, _) => write!(f, "cannot find the macvtap {id}"),
             Self::Device(path, _) => write!(f, "cannot open {}", path.display()),
+            Self::NoSocket(path) => {
+                write!(f, "timed out while waiting for the socket {}", path.display())
+            }
             Self::NoProgram(name, None) => write!(f, "{name} not found"),
             Self::NoProgram(name, Some(key)) => write!(f, "{name} not found, needed by {key}"),
             Self::Start(name, _) => write!(f, "cannot start {name}"),
@@ -54,7 +65,7 @@ impl std::error::Error for LaunchError {
             Self::Interface(_, error) | Self::Device(_, error) | Self::Start(_, error) => {
                 Some(error)
             }
-            Self::NoProgram(..) => None,
+            Self::NoProgram(..) | Self::NoSocket(_) => None,
         }
     }
 }
@@ -66,6 +77,7 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8, Failure> {
     };
     let mut command = Command::new(program);
     command.args(with_paths(arguments, &options.tap_paths)?);
+    command.args(options.split.as_deref().map(split).unwrap_or_default());
     if let Some(name) = &options.argv0 {
         command.arg0(name);
     }
@@ -81,6 +93,9 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8, Failure> {
     exec::pass(&mut command, fds)?;
     for words in &options.with {
         beside(words)?;
+    }
+    for (patience, socket) in &options.awaited {
+        wait_for(socket, *patience)?;
     }
     let failed = |error| start_error(program, error, options.key.clone());
     if options.pty { pty::run(command).map_err(failed) } else { Err(failed(command.exec())) }
@@ -103,6 +118,27 @@ fn start_error(program: &OsStr, error: io::Error, key: Option<String>) -> Failur
     } else {
         Failure::new(FAILED, LaunchError::Start(name, error))
     }
+}
+
+/// The words of a line that a command of the user's printed: no quotes, no patterns.
+fn split(text: &OsStr) -> Vec<OsString> {
+    let blank = |byte: &u8| byte.is_ascii_whitespace();
+    let words = text.as_bytes().split(blank).filter(|word| !word.is_empty());
+    words.map(|word| OsString::from_vec(word.to_vec())).collect()
+}
+
+/// Waits until there is a socket.
+fn wait_for(socket: &Path, patience: Duration) -> Result<(), Failure> {
+    let deadline = Time::monotonic() + patience;
+    while !socket.exists() {
+        if Time::monotonic() >= deadline {
+            return Err(Failure::new(TIMED_OUT, LaunchError::NoSocket(socket.to_owned())));
+        }
+        let pause = Timespec::try_from(LOOK).ok();
+        // An interruption only makes the next look come sooner.
+        let _ = rustix::event::poll(&mut [], pause.as_ref());
+    }
+    Ok(())
 }
 
 /// The device node of a macvtap, whose name has its number.
@@ -159,6 +195,13 @@ mod tests {
         }
         let raw = OsStr::from_bytes(b"\xff@TAP@");
         assert_eq!(replace(raw, b"@TAP@", b"y").as_bytes(), b"\xffy");
+    }
+
+    #[test]
+    fn a_line_is_split_at_blanks_alone() {
+        let words = split(OsStr::new("  -a 'b\t*  \n"));
+        assert_eq!(words, ["-a", "'b", "*"]);
+        assert!(split(OsStr::new("")).is_empty());
     }
 
     #[test]

@@ -9,10 +9,12 @@
 mod balloon;
 mod connect;
 mod launch;
+pub mod lines;
 mod mkvolume;
 mod pty;
 mod relay;
 mod shutdown;
+pub mod virtiofsd;
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -38,6 +40,7 @@ pub fn run(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
         "mkvolume" => mkvolume::run(&call, world),
         "shutdown" => shutdown::run(&call),
         "balloon" => balloon::run(&call, world),
+        "virtiofsd" => virtiofsd::run(&call, world),
         "tcp-relay" => connect::tcp(&call),
         "vsock-connect" => connect::vsock(&call),
         "console" => connect::console(&call),

@@ -45,6 +45,10 @@ fn a_missing_program_is_named_and_has_its_status() {
         (ending, said.as_str()),
         (Ending::Exited(2), "microvm: argument PROGRAM is missing\n")
     );
+    let (ending, said) =
+        verdict(&run(internal(&at, ["launch", "--await", "0:no.sock", "--", "true"])));
+    assert_eq!(ending, Ending::Exited(7));
+    assert_eq!(said, "microvm: timed out while waiting for the socket no.sock\n");
     let words = ["launch", "--macvtap", "no-such-tap:3:1", "--", "true"];
     let (ending, said) = verdict(&run(internal(&at, words)));
     assert_eq!(ending, Ending::Exited(1));
@@ -54,9 +58,10 @@ fn a_missing_program_is_named_and_has_its_status() {
 #[test]
 fn helpers_end_with_the_program() {
     let at = Directory::new();
-    let helper = "[\"sh\", \"-c\", \"echo $$ >pid.new; mv pid.new pid; exec sleep 1000\"]";
-    let script = "while [ ! -e pid ]; do sleep 0.01; done; cat pid";
-    let mut command = internal(&at, ["launch", "--with", helper, "--", "sh", "-c", script]);
+    let helper = "sh\n-c\necho $$ >pid.new; mv pid.new pid; exec sleep 1000";
+    let words = ["launch", "--with", helper, "--await", "60:pid", "--split", " a  b", "--"];
+    let script = "cat pid; test \"$0 $1 $2 $#\" = 'x a b 2'";
+    let mut command = internal(&at, words.into_iter().chain(["sh", "-c", script, "x"]));
     // Until the helper has ended, too, its copy of the pipe keeps this open.
     let mut child = Running(command.stdout(Stdio::piped()).spawn().expect("it starts"));
     let mut said = String::new();

@@ -7,4 +7,5 @@
 mod control;
 mod launch;
 mod support;
+mod virtiofs;
 mod volume;

@@ -38,6 +38,10 @@ pub struct Internal {
     pub pty: bool,
     /// Programs that run beside it.
     pub with: Vec<Vec<String>>,
+    /// Sockets that must be there first, and the seconds to wait for them.
+    pub awaited: Vec<(Duration, PathBuf)>,
+    /// More arguments, separated by blanks.
+    pub split: Option<OsString>,
     /// The size of a volume, in MiB.
     pub size_mib: Option<u64>,
     /// Its file system.
@@ -98,12 +102,23 @@ fn macvtap(value: OsString) -> Result<Macvtap, String> {
     Ok(Macvtap { id: part()?.to_owned(), first, count })
 }
 
-/// A JSON array of words, the first of which is a program.
+/// Words on a line each, the first of which is a program; or a JSON array of them.
 fn words(value: OsString) -> Result<Vec<String>, String> {
-    const FORM: &str = "not a JSON array of words";
-    let list: Value = serde_json::from_str(&text(value)?).map_err(|_| FORM)?;
-    let list = list.as_array().filter(|list| !list.is_empty()).ok_or(FORM)?;
-    list.iter().map(|it| it.as_str().map(str::to_owned).ok_or_else(|| FORM.to_owned())).collect()
+    let value = text(value)?;
+    let list: Option<Vec<String>> = match serde_json::from_str(&value) {
+        Ok(Value::Array(list)) => list.iter().map(|it| it.as_str().map(str::to_owned)).collect(),
+        _ => Some(value.split('\n').map(str::to_owned).collect()),
+    };
+    let list = list.filter(|list| list.first().is_some_and(|program| !program.is_empty()));
+    list.ok_or_else(|| "neither words on a line each nor a JSON array of words".to_owned())
+}
+
+/// `SECONDS:SOCKET`.
+fn awaited(value: OsString) -> Result<(Duration, PathBuf), String> {
+    const FORM: &str = "not of the form SECONDS:SOCKET";
+    let value = text(value)?;
+    let (seconds, path) = value.split_once(':').filter(|(_, path)| !path.is_empty()).ok_or(FORM)?;
+    Ok((Duration::from_secs(seconds.parse::<u32>().map_err(|_| FORM)?.into()), path.into()))
 }
 
 /// `ID=PLACEHOLDER`.
@@ -149,12 +164,26 @@ const FLAGS: &[Flag<Args>] = &[
         None,
         "with",
         "WORDS",
-        "launch: run this beside it, a JSON array of words",
+        "launch: run this beside it, a word on each line",
         |args: &mut Args, value| {
             args.internal.with.push(words(value)?);
             Ok(())
         },
     ),
+    Flag::option(
+        None,
+        "await",
+        "SECONDS:SOCKET",
+        "launch: wait until this socket is there",
+        |args: &mut Args, value| {
+            args.internal.awaited.push(awaited(value)?);
+            Ok(())
+        },
+    ),
+    Flag::option(None, "split", "TEXT", "launch: more arguments, split at blanks", |a, v| {
+        a.internal.split = Some(v);
+        Ok(())
+    }),
     Flag::option(None, "size-mib", "MIB", "mkvolume: the size", |a: &mut Args, v| {
         a.internal.size_mib = Some(num(v)?);
         Ok(())
@@ -276,9 +305,16 @@ mod tests {
             assert!(macvtap(odd.into()).is_err(), "{odd}");
         }
         let list = vec!["a b".to_owned(), String::new()];
-        assert_eq!(words("[\"a b\", \"\"]".into()), Ok(list));
-        for odd in ["", "[]", "{}", "[1]", "a b"] {
+        for form in ["[\"a b\", \"\"]", "a b\n"] {
+            assert_eq!(words(form.into()), Ok(list.clone()));
+        }
+        assert_eq!(words("[ -e x ]".into()), Ok(vec!["[ -e x ]".to_owned()]));
+        for odd in ["", "[]", "[1]", "[\"\"]", "\na"] {
             assert!(words(odd.into()).is_err(), "{odd}");
+        }
+        assert_eq!(awaited("10:a:b".into()), Ok((Duration::from_secs(10), "a:b".into())));
+        for odd in ["", "10", "10:", ":a", "-1:a"] {
+            assert!(awaited(odd.into()).is_err(), "{odd}");
         }
         assert_eq!(placeholder("a=@b".into()), Ok(("a".to_owned(), "@b".to_owned())));
         for odd in ["", "a", "=b", "a="] {
