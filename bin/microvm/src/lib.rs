@@ -30,6 +30,7 @@ pub mod ctl;
 pub mod diag;
 pub mod emit;
 pub mod helper;
+pub mod host;
 pub mod merge;
 pub mod package;
 pub mod pipeline;

@@ -8,6 +8,7 @@
 pub mod args;
 mod build;
 mod check;
+mod host;
 mod load;
 mod show;
 
@@ -54,10 +55,16 @@ impl World<'_> {
 /// Runs the command line of this process, and ends it: the message on standard error, the status.
 #[must_use]
 pub fn main() -> ExitCode {
+    let mut words = std::env::args_os();
+    let program = words.next().unwrap_or_default();
+    let words: Vec<OsString> = words.collect();
+    if let Some(status) = host::generator(&program, &words) {
+        return ExitCode::from(status);
+    }
     let mut out = io::stdout();
     let terminal = out.is_terminal();
     let mut world = World { env: &|name| std::env::var_os(name), out: &mut out, terminal };
-    match run(std::env::args_os().skip(1), &mut world) {
+    match run(words, &mut world) {
         Ok(status) => ExitCode::from(status),
         Err(failure) => report("microvm", &failure),
     }
@@ -71,7 +78,9 @@ pub fn run(
     words: impl IntoIterator<Item = OsString>,
     world: &mut World<'_>,
 ) -> Result<u8, Failure> {
-    match MICROVM.parse(words, world.env).map_err(|error| Failure::new(USAGE, error))? {
+    let usage = |error| Failure::new(USAGE, error);
+    let words = host::short::expand(words.into_iter().collect()).map_err(usage)?;
+    match MICROVM.parse(words, world.env).map_err(usage)? {
         Outcome::Run { command: Some(command), args } => dispatch(command, &args, world),
         Outcome::Run { command: None, .. } => world.print(&MICROVM.help(None)).map(|()| 0),
         Outcome::Help(text) | Outcome::Completions(text) => world.print(&text).map(|()| 0),
@@ -82,6 +91,9 @@ pub fn run(
 }
 
 fn dispatch(command: &str, args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
+    if let Some(done) = host::dispatch(command, args, world) {
+        return done;
+    }
     match command {
         "build" => build::run(args, world),
         "internal" => crate::helper::run(args, world),

@@ -6,6 +6,10 @@ use plinth::cli::Command;
 use super::Args;
 use super::describe::{SHOW, VALIDATE};
 use super::flags::{CHECK, COMPAT, EMBED, FORCE, HYPERVISOR, OUT, SET, many};
+use super::host::{
+    BALLOON, CONSOLE, CREATE, DEPLOY, DISABLE, ENABLE, GC, HOST, LIST, REMOVE, RESTART_COMMAND,
+    ROLLBACK, RUN, SHELL, SSH, START_COMMAND, STATUS, STOP, UPDATE, VOLUME,
+};
 use super::internal::INTERNAL;
 
 pub(super) const COMMANDS: &[Command<Args>] = &[
@@ -19,4 +23,24 @@ pub(super) const COMMANDS: &[Command<Args>] = &[
     VALIDATE,
     SHOW,
     INTERNAL,
+    CREATE,
+    UPDATE,
+    LIST,
+    RUN,
+    START_COMMAND,
+    STOP,
+    RESTART_COMMAND,
+    STATUS,
+    SHELL,
+    SSH,
+    CONSOLE,
+    BALLOON,
+    REMOVE,
+    ROLLBACK,
+    GC,
+    ENABLE,
+    DISABLE,
+    HOST,
+    DEPLOY,
+    VOLUME,
 ];

@@ -7,6 +7,7 @@
 mod commands;
 mod describe;
 mod flags;
+mod host;
 mod internal;
 
 use std::ffi::OsString;
@@ -16,6 +17,7 @@ use plinth::cli::{Flag, Program};
 
 use crate::config::Hypervisor;
 pub use describe::{Describe, View};
+pub use host::{Color, HostArgs};
 pub use internal::{Internal, Macvtap};
 
 /// What was said. Setters record; commands judge.
@@ -44,6 +46,8 @@ pub struct Args {
     pub internal: Internal,
     /// What was said to the commands that describe.
     pub describe: Describe,
+    /// What was said to the commands of a host.
+    pub host: HostArgs,
 }
 
 /// The program.

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A package from one host to another over ssh: what is said on the way, and the receiving end.
+//!
+//! The package goes as a tar stream into `microvm internal import`, which takes it only if its
+//! content has the hash that was announced. Everything goes over one connection.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use plinth::proc::Limits;
+
+use super::look::id_at;
+use super::{Host, HostError, Name, Written, install};
+use crate::package::{Entry, Hash, Place, Tree};
+use crate::quote::shell;
+
+/// The largest package that is taken.
+const PACKAGE_MAX: u64 = 256 << 20;
+/// The most files of one.
+const FILES_MAX: usize = 4096;
+
+/// The other host, and how its commands are run.
+#[derive(Clone, Debug)]
+pub struct Deployment {
+    /// What ssh is told: `root@host`.
+    pub host: String,
+    /// Where the connection of all steps has its socket.
+    pub control: PathBuf,
+    /// Whether commands there go through sudo.
+    pub sudo: bool,
+    /// The program there.
+    pub program: String,
+}
+
+impl Deployment {
+    /// The words after `ssh` for a command of the other host's program.
+    #[must_use]
+    pub fn words(&self, command: &[&str]) -> Vec<String> {
+        let mut remote: Vec<&str> = if self.sudo { vec!["sudo"] } else { Vec::new() };
+        remote.push(&self.program);
+        remote.extend(command);
+        let remote: Vec<String> = remote.into_iter().map(shell).collect();
+        self.plain(&remote.join(" "))
+    }
+
+    /// The words after `ssh` for any command line of the other host's shell.
+    #[must_use]
+    pub fn plain(&self, line: &str) -> Vec<String> {
+        let mut words: Vec<String> = ["-o", "ControlMaster=auto", "-o", "ControlPersist=60", "-o"]
+            .map(str::to_owned)
+            .to_vec();
+        words.push(format!("ControlPath={}", self.control.display()));
+        words.extend([self.host.clone(), "--".to_owned(), line.to_owned()]);
+        words
+    }
+
+    /// The words after `ssh` that end the connection.
+    #[must_use]
+    pub fn goodbye(&self) -> Vec<String> {
+        let path = format!("ControlPath={}", self.control.display());
+        ["-o", &path, "-O", "exit", &self.host].map(str::to_owned).to_vec()
+    }
+
+    /// Where the program is on the other host.
+    ///
+    /// # Errors
+    /// It is not there, or ssh fails.
+    pub fn find(&self, host: &Host<'_>) -> Result<String, HostError> {
+        let mut command = host.command("ssh");
+        command.args(self.plain("command -v microvm"));
+        let limits = Limits { time: Duration::from_secs(120), output: 1 << 16 };
+        let said = host.run(command, "to deploy", limits)?;
+        match said.lines().next().filter(|path| path.starts_with('/')) {
+            Some(path) => Ok(path.to_owned()),
+            None => Err(HostError::NoProgram(format!("microvm on {}", self.host), "to deploy")),
+        }
+    }
+
+    /// Runs ssh with `words` and gives it `input`; whether the command there succeeded.
+    ///
+    /// # Errors
+    /// ssh cannot be run or the connection failed, which its status 255 says.
+    pub fn run(
+        &self,
+        host: &Host<'_>,
+        words: &[String],
+        input: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<u8, HostError> {
+        let mut command: Command = host.command("ssh");
+        command.args(words).stdin(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => HostError::NoProgram("ssh".to_owned(), "to deploy"),
+            _ => HostError::io("start", "ssh")(error),
+        })?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // A command that failed reads no further, and its status says so.
+            match input(&mut stdin) {
+                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                    return Err(HostError::io("write to", "ssh")(error));
+                }
+                _ => {}
+            }
+        }
+        let status = child.wait().map_err(HostError::io("wait for", "ssh"))?;
+        match status.code().and_then(|code| u8::try_from(code).ok()) {
+            Some(255) | None => Err(HostError::Failed("ssh".to_owned(), self.host.clone())),
+            Some(code) => Ok(code),
+        }
+    }
+}
+
+/// Writes a package as a tar stream, the same for the same package.
+///
+/// # Errors
+/// What the writer says.
+pub(crate) fn pack(tree: &Tree, out: &mut dyn Write) -> io::Result<()> {
+    let mut archive = tar::Builder::new(out);
+    for (path, entry) in tree.iter() {
+        let mut header = tar::Header::new_gnu();
+        header.set_mtime(0);
+        match entry {
+            Entry::Link(target) => {
+                header.set_entry_type(tar::EntryType::Symlink);
+                header.set_size(0);
+                header.set_mode(0o777);
+                archive.append_link(&mut header, path, target)?;
+            }
+            Entry::Program(bytes) | Entry::Data(bytes) => {
+                header.set_entry_type(tar::EntryType::Regular);
+                header.set_size(bytes.len() as u64);
+                header.set_mode(if matches!(entry, Entry::Program(_)) { 0o755 } else { 0o644 });
+                archive.append_data(&mut header, path, bytes.as_slice())?;
+            }
+        }
+    }
+    archive.finish()
+}
+
+/// Reads a package from a tar stream.
+///
+/// # Errors
+/// It is no tar stream, or holds what no package does.
+pub(crate) fn unpack(from: impl Read) -> Result<Tree, HostError> {
+    let bad = |what: String| HostError::Bad(format!("not a package: {what}"));
+    let mut tree = Tree::default();
+    let mut archive = tar::Archive::new(from.take(PACKAGE_MAX));
+    let entries = archive.entries().map_err(|error| bad(error.to_string()))?;
+    for (count, entry) in entries.enumerate() {
+        let mut entry = entry.map_err(|error| bad(error.to_string()))?;
+        let path = String::from_utf8(entry.path_bytes().into_owned())
+            .map_err(|_| bad("a name is not UTF-8".to_owned()))?;
+        if count >= FILES_MAX {
+            return Err(bad("too many files".to_owned()));
+        }
+        let is_inside = path.split('/').all(|part| !matches!(part, "" | "." | ".."));
+        if !is_inside {
+            return Err(bad(format!("'{path}' leads out of it")));
+        }
+        let kind = entry.header().entry_type();
+        let made = if kind.is_symlink() {
+            let target = entry.link_name_bytes().unwrap_or_default().into_owned();
+            Entry::Link(String::from_utf8(target).map_err(|_| bad(path.clone()))?)
+        } else if kind.is_file() {
+            let mode = entry.header().mode().map_err(|error| bad(error.to_string()))?;
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).map_err(|error| bad(error.to_string()))?;
+            if mode & 0o100 == 0 { Entry::Data(bytes) } else { Entry::Program(bytes) }
+        } else {
+            return Err(bad(format!("'{path}' is neither file nor link")));
+        };
+        tree.put(path, made);
+    }
+    Ok(tree)
+}
+
+impl Host<'_> {
+    /// Where a package of this hash is on this host, of whatever machine.
+    ///
+    /// # Errors
+    /// The state directory cannot be read.
+    pub fn have(&self, hash: &Hash) -> Result<Option<PathBuf>, HostError> {
+        for name in self.names()? {
+            let path = self.packages(&name).join(hash.directory());
+            if id_at(&path).is_some_and(|id| id.as_str() == hash.to_string()) {
+                return Ok(Some(path));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Takes a package from a stream, or from another machine of this host, as that of `name`.
+///
+/// # Errors
+/// It is not the package that was announced; the machine is declared here; as for [`install`].
+pub fn import(
+    host: &Host<'_>,
+    name: &Name,
+    hash: &Hash,
+    from: impl Read,
+) -> Result<Written, HostError> {
+    let tree = match host.have(hash)? {
+        Some(path) => Place(path).read()?,
+        None => unpack(from)?,
+    };
+    if tree.hash() != *hash {
+        return Err(HostError::Bad("the package is not the one that was announced".to_owned()));
+    }
+    install::prepare(host, name)?;
+    let _lock = host.lock(name)?;
+    let seen = host.look(name)?;
+    if seen.declarative {
+        return Err(HostError::Declarative(name.clone()));
+    }
+    install(host, name, seen, &tree, (None, false, None))
+}
+
+/// Where an image lies on the other host: by what is in it, so that it goes there once.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn image(state_dir: &str, path: &Path) -> Result<String, HostError> {
+    let mut file = File::open(path).map_err(HostError::io("open", path))?;
+    let mut hash = hmac_sha256::Hash::new();
+    let mut chunk = vec![0; 1 << 20];
+    loop {
+        let count = file.read(&mut chunk).map_err(HostError::io("read", path))?;
+        if count == 0 {
+            break;
+        }
+        hash.update(chunk.get(..count).unwrap_or_default());
+    }
+    Ok(format!("{state_dir}/.images/{}", Hash(hash.finalize())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::package::RUNNER;
+
+    fn tree() -> Tree {
+        let mut tree = Tree::default();
+        tree.put("bin/microvm-run", Entry::Program(b"#!/bin/sh\n".to_vec()));
+        tree.put(RUNNER, Entry::Data(b"{}\n".to_vec()));
+        tree.put("share/microvm/system", Entry::Link("/nix/store/x".to_owned()));
+        tree
+    }
+
+    #[test]
+    fn a_package_arrives_as_it_left() {
+        let mut stream = Vec::new();
+        pack(&tree(), &mut stream).expect("memory");
+        assert_eq!(unpack(stream.as_slice()).expect("a package"), tree());
+        let mut again = Vec::new();
+        pack(&tree(), &mut again).expect("memory");
+        assert_eq!(stream, again);
+    }
+
+    #[test]
+    fn nothing_leads_out_of_a_package() {
+        for path in ["../x", "/etc/x", "a/../../x", "./x"] {
+            let mut archive = tar::Builder::new(Vec::new());
+            let mut header = tar::Header::new_gnu();
+            let name = path.as_bytes();
+            header.as_gnu_mut().expect("gnu").name[..name.len()].copy_from_slice(name);
+            header.set_size(0);
+            header.set_mode(0o644);
+            header.set_cksum();
+            archive.append(&header, io::empty()).expect("memory");
+            let stream = archive.into_inner().expect("memory");
+            let error = unpack(stream.as_slice()).expect_err(path);
+            assert!(error.to_string().contains("leads out of it"), "{path}: {error}");
+        }
+    }
+
+    #[test]
+    fn words_of_the_other_host_are_quoted_for_its_shell() {
+        let deployment = Deployment {
+            host: "root@h".to_owned(),
+            control: PathBuf::from("/run/x/c"),
+            sudo: true,
+            program: "microvm".to_owned(),
+        };
+        let words = deployment.words(&["internal", "import", "a b", "$x"]);
+        assert_eq!(
+            words.join(" "),
+            "-o ControlMaster=auto -o ControlPersist=60 -o ControlPath=/run/x/c root@h -- sudo \
+             microvm internal import 'a b' '$x'"
+        );
+    }
+}

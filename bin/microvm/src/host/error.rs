@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What goes wrong on a host, and with which status a command ends for it.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use super::name::Name;
+use crate::package::StoreError;
+
+/// Why something could not be done to a machine.
+#[derive(Debug)]
+pub enum HostError {
+    /// A word that can name no machine.
+    BadName(String),
+    /// There is no such machine.
+    NotFound(Name),
+    /// There is such a machine already.
+    Exists(Name),
+    /// `host apply` manages it.
+    Declarative(Name),
+    /// It runs.
+    Running(Name),
+    /// It does not run.
+    NotRunning(Name),
+    /// Another command works on it.
+    Locked(Name),
+    /// It has no description here.
+    NoSource(Name),
+    /// Its description has no machine of this name.
+    NotDescribed(Name, PathBuf),
+    /// It has no earlier package.
+    NoOld(Name),
+    /// It has nothing to connect to; says what the description lacks.
+    Lacks(Name, &'static str),
+    /// A program is not installed.
+    NoProgram(String, &'static str),
+    /// A program ended in error: which, and its last words.
+    Failed(String, String),
+    /// It took too long.
+    TimedOut(String),
+    /// A package could not be read or written.
+    Store(StoreError),
+    /// An operation on a file failed.
+    Io(&'static str, PathBuf, io::Error),
+    /// Something from outside is not what it should be.
+    Bad(String),
+}
+
+impl HostError {
+    /// The exit status of a command that ends with it.
+    #[must_use]
+    pub const fn status(&self) -> u8 {
+        match self {
+            Self::BadName(_) => 2,
+            Self::NotFound(_) | Self::NotDescribed(..) | Self::NoSource(_) | Self::NoOld(_) => 4,
+            Self::Exists(_) | Self::Declarative(_) | Self::Running(_) | Self::Locked(_) => 5,
+            Self::NoProgram(..) => 6,
+            Self::TimedOut(_) => 7,
+            _ => 1,
+        }
+    }
+
+    /// Makes an error of `what` on `path`.
+    pub fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |error| Self::Io(what, path, error)
+    }
+}
+
+impl fmt::Display for HostError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadName(word) => {
+                write!(f, "{} is no name of a machine", plinth::text::quote(word))
+            }
+            Self::NotFound(name) => write!(f, "there is no MicroVM {name}"),
+            Self::Exists(name) => write!(f, "{name} exists already"),
+            Self::Declarative(name) => write!(
+                f,
+                "{name} is managed declaratively; edit /etc/microvm/vms.d/{name}.toml and run \
+                 microvm host apply"
+            ),
+            Self::Running(name) => write!(f, "MicroVM {name} is running"),
+            Self::NotRunning(name) => write!(f, "MicroVM {name} is not running"),
+            Self::Locked(name) => write!(f, "another command works on {name}"),
+            Self::NoSource(name) => write!(f, "{name} has no description on this host"),
+            Self::NotDescribed(name, path) => {
+                write!(f, "{} describes no machine {name}", path.display())
+            }
+            Self::NoOld(name) => write!(f, "{name} has no earlier package"),
+            Self::Lacks(name, what) => write!(f, "MicroVM {name} has no {what}"),
+            Self::NoProgram(program, why) => write!(f, "{program} not found, needed {why}"),
+            Self::Failed(program, said) if said.is_empty() => write!(f, "{program} failed"),
+            Self::Failed(program, said) => write!(f, "{program} failed: {said}"),
+            Self::TimedOut(what) => write!(f, "{what} took too long"),
+            Self::Store(error) => error.fmt(f),
+            Self::Io(what, path, _) => write!(f, "cannot {what} {}", path.display()),
+            Self::Bad(text) => f.write_str(text),
+        }
+    }
+}
+
+impl Error for HostError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Io(_, _, error) => Some(error),
+            Self::Store(error) => error.source(),
+            _ => None,
+        }
+    }
+}
+
+impl From<StoreError> for HostError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}

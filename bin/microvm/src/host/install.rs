@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! From a description to a machine of this host: build, decide, act.
+
+use std::path::{Path, PathBuf};
+
+use plinth::err::Failure;
+
+use super::change::{self, Action, CURRENT, OLD, Outcome, Wanted};
+use super::look::from_tree;
+use super::profile::Profile;
+use super::seen::{Id, Seen};
+use super::{Builder, Built, Difference, Hands, Host, HostError, Name, Request, difference};
+use crate::package::{Place, Tree};
+
+/// What an installation came to.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// Whether the machine is new or changed.
+    pub outcome: Outcome,
+    /// The package that it has now.
+    pub id: Id,
+    /// What was there before.
+    pub before: Seen,
+    /// How the options differ from before.
+    pub differences: Vec<Difference>,
+}
+
+impl Host<'_> {
+    /// Builds the machine `name` of the description at `path`, with what is asked for.
+    ///
+    /// A description of one machine is that machine, whatever it is called there.
+    ///
+    /// # Errors
+    /// It cannot be built, or does not describe the machine.
+    pub fn built(&self, name: &Name, path: &Path, request: &Request) -> Result<Built, Failure> {
+        built(self.build, name, path, request)
+    }
+
+    /// The absolute path of a description that a person named.
+    ///
+    /// # Errors
+    /// There is no such file.
+    pub fn source(&self, path: &Path) -> Result<PathBuf, Failure> {
+        path.canonicalize().map_err(|error| {
+            Failure::new(crate::cli::NOT_FOUND, HostError::Io("read", path.to_owned(), error))
+        })
+    }
+}
+
+impl Host<'_> {
+    /// Makes a machine from the description at the absolute `path`.
+    ///
+    /// # Errors
+    /// There is such a machine; it cannot be built; as for [`install`].
+    pub fn create(
+        &self,
+        name: &Name,
+        path: &Path,
+        autostart: bool,
+    ) -> Result<(Built, Written), Failure> {
+        let is_free = |seen: Seen| {
+            if seen.is_machine() { Err(fail(HostError::Exists(name.clone()))) } else { Ok(seen) }
+        };
+        is_free(self.look(name).map_err(fail)?)?;
+        // What cannot be built leaves no trace.
+        let built = self.built(name, path, &Request::default())?;
+        prepare(self, name).map_err(fail)?;
+        let _lock = self.lock(name).map_err(fail)?;
+        let seen = is_free(self.look(name).map_err(fail)?)?;
+        let source = Some(path.to_string_lossy().into_owned());
+        let facts = (source, false, autostart.then_some(true));
+        let written = install(self, name, seen, &built.tree, facts).map_err(fail)?;
+        Ok((built, written))
+    }
+
+    /// Builds the description of a machine anew.
+    ///
+    /// # Errors
+    /// There is no such machine, or no description; `host apply` manages it; it cannot be built; as
+    /// for [`install`].
+    pub fn update(&self, name: &Name) -> Result<(Built, Written), Failure> {
+        let seen = self.machine(name).map_err(fail)?;
+        if seen.declarative {
+            return Err(fail(HostError::Declarative(name.clone())));
+        }
+        let source = seen.source.ok_or_else(|| fail(HostError::NoSource(name.clone())))?;
+        let built = self.built(name, Path::new(&source), &Request::default())?;
+        let _lock = self.lock(name).map_err(fail)?;
+        let seen = self.machine(name).map_err(fail)?;
+        let facts = (None, seen.declarative, None);
+        let written = install(self, name, seen, &built.tree, facts).map_err(fail)?;
+        Ok((built, written))
+    }
+
+    /// Goes back to the package that was current before.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn rollback(&self, name: &Name) -> Result<Seen, Failure> {
+        self.machine(name).map_err(fail)?;
+        let _lock = self.lock(name).map_err(fail)?;
+        let seen = self.machine(name).map_err(fail)?;
+        let drop_in = self.profile(name, OLD).and_then(|profile| self.drop_in(&profile));
+        let actions =
+            change::rollback(&seen, drop_in).ok_or_else(|| fail(HostError::NoOld(name.clone())))?;
+        Hands::new(self, name).carry_out(&actions, None).map_err(fail)?;
+        self.machine(name).map_err(fail)
+    }
+
+    /// Removes packages that nothing needs, but `keep`; their names.
+    ///
+    /// # Errors
+    /// There is no such machine; a package cannot be removed.
+    pub fn collect(&self, name: &Name, keep: usize) -> Result<Vec<String>, Failure> {
+        self.machine(name).map_err(fail)?;
+        let _lock = self.lock(name).map_err(fail)?;
+        let actions = change::gc(&self.machine(name).map_err(fail)?, keep);
+        Hands::new(self, name).carry_out(&actions, None).map_err(fail)?;
+        let gone = |action| match action {
+            Action::RemoveGeneration(name) => Some(name),
+            _ => None,
+        };
+        Ok(actions.into_iter().filter_map(gone).collect())
+    }
+
+    /// Marks a machine to start at boot, or not.
+    ///
+    /// # Errors
+    /// There is no such machine.
+    pub fn mark(&self, name: &Name, autostart: bool) -> Result<(), Failure> {
+        self.machine(name).map_err(fail)?;
+        let _lock = self.lock(name).map_err(fail)?;
+        let seen = self.machine(name).map_err(fail)?;
+        let actions = change::autostart(&seen, autostart);
+        Hands::new(self, name).carry_out(&actions, None).map_err(fail)
+    }
+
+    /// What a removal does to a machine that does not run.
+    ///
+    /// # Errors
+    /// It runs, or there is nothing.
+    pub fn removal(&self, name: &Name, keep_data: bool) -> Result<Vec<Action>, Failure> {
+        let seen = self.look(name).map_err(fail)?;
+        if !seen.directory {
+            return Err(fail(HostError::NotFound(name.clone())));
+        }
+        if self.activity(name).map_err(fail)?.active {
+            return Err(fail(HostError::Running(name.clone())));
+        }
+        Ok(change::remove(&seen, keep_data))
+    }
+
+    /// Removes a machine; with `keep_data` what it made itself stays.
+    ///
+    /// # Errors
+    /// As for [`Host::removal`]; something cannot be removed.
+    pub fn remove(&self, name: &Name, keep_data: bool) -> Result<(), Failure> {
+        self.removal(name, keep_data)?;
+        let _lock = self.lock(name).map_err(fail)?;
+        let actions = self.removal(name, keep_data)?;
+        Hands::new(self, name).carry_out(&actions, None).map_err(fail)
+    }
+}
+
+/// As [`Host::built`], where there is no host at hand.
+///
+/// # Errors
+/// As there.
+pub fn built(
+    build: &Builder<'_>,
+    name: &Name,
+    path: &Path,
+    request: &Request,
+) -> Result<Built, Failure> {
+    let mut all = build(path, request)?;
+    let at = match all.as_slice() {
+        [_] => Some(0),
+        many => many.iter().position(|it| it.name == name.as_str()),
+    };
+    match at {
+        Some(at) => Ok(all.swap_remove(at)),
+        None => Err(fail(HostError::NotDescribed(name.clone(), path.to_owned()))),
+    }
+}
+
+/// The failure with the status of its kind.
+pub(super) fn fail(error: HostError) -> Failure {
+    Failure::new(error.status(), error)
+}
+
+/// Makes `tree` the package of the machine's next start.
+///
+/// `seen` is what is there, under the lock; `source`, `declarative` and `autostart` as in
+/// [`Wanted`].
+///
+/// # Errors
+/// Something could not be written. The machine has the old package or the new one.
+pub fn install(
+    host: &Host<'_>,
+    name: &Name,
+    seen: Seen,
+    tree: &Tree,
+    facts: (Option<String>, bool, Option<bool>),
+) -> Result<Written, HostError> {
+    let (source, declarative, autostart) = facts;
+    let hash = tree.hash();
+    let profile = Profile::of(&from_tree(tree));
+    let wanted = Wanted {
+        package: Id::new(hash.to_string()),
+        directory: hash.directory(),
+        target: host.target(name, &hash.directory()),
+        source,
+        declarative,
+        autostart,
+        drop_in: host.drop_in(&profile),
+        keep: host.settings.keep_generations,
+    };
+    let (outcome, actions) = change::install(&seen, &wanted);
+    let differences = match (outcome, host.package(name, CURRENT)) {
+        (Outcome::Changed, Some(before)) => {
+            Place(before).read().map(|before| difference(&before, tree)).unwrap_or_default()
+        }
+        _ => Vec::new(),
+    };
+    Hands::new(host, name).carry_out(&actions, Some(tree))?;
+    Ok(Written { outcome, id: wanted.package, before: seen, differences })
+}
+
+/// Makes the directory of a machine that is about to be, so that it can be locked.
+pub(crate) fn prepare(host: &Host<'_>, name: &Name) -> Result<(), HostError> {
+    if host.directory(name).is_dir() {
+        return Ok(());
+    }
+    Hands::new(host, name).carry_out(&[Action::MakeDirectory], None)
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Looks at the state directory.
+//!
+//! Nothing here takes a lock or changes anything: each link is read once, and is the old one or the
+//! new one.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::change::{AUTOSTART, BOOTED, CURRENT, DECLARATIVE, OLD, OURS, PENDING, SOURCE};
+use super::profile::{Profile, identity};
+use super::seen::{Generation, Id, Link, Seen};
+use super::{Host, HostError, Name, units};
+use crate::package::Tree;
+
+/// The most that is read of a small file of a package.
+const SMALL_MAX: usize = 4 << 20;
+
+/// Reads files of the package at `at`.
+fn reader(at: &Path) -> impl Fn(&str) -> Option<Vec<u8>> + '_ {
+    move |path| plinth::file::read(&at.join(path), SMALL_MAX).ok()
+}
+
+/// Reads files of a package in memory.
+pub(super) fn from_tree(tree: &Tree) -> impl Fn(&str) -> Option<Vec<u8>> + '_ {
+    move |path| tree.get(path).map(|entry| entry.bytes().to_vec())
+}
+
+/// The identity of the package in the directory `at`.
+#[must_use]
+pub(super) fn id_at(at: &Path) -> Option<Id> {
+    identity(&reader(at), &|path| {
+        fs::read_link(at.join(path)).ok().map(|it| it.to_string_lossy().into_owned())
+    })
+}
+
+impl Host<'_> {
+    /// The names of all machines, and of directories that could be some, sorted.
+    ///
+    /// # Errors
+    /// The state directory cannot be read.
+    pub fn names(&self) -> Result<Vec<Name>, HostError> {
+        match self.root.list(&self.settings.state_dir) {
+            Ok(names) => Ok(names.iter().filter_map(|name| Name::parse(name)).collect()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(HostError::io("read", self.state())(error)),
+        }
+    }
+
+    /// What is there of a machine.
+    ///
+    /// # Errors
+    /// Its directory cannot be read.
+    pub fn look(&self, name: &Name) -> Result<Seen, HostError> {
+        let at = self.directory(name);
+        let names = match fs::read_dir(&at) {
+            Ok(entries) => entries
+                .flatten()
+                .filter_map(|entry| entry.file_name().into_string().ok())
+                .collect::<Vec<String>>(),
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(HostError::io("read", at)(error)),
+        };
+        let has = |name: &str| names.iter().any(|it| it == name);
+        let source = plinth::file::read(&at.join(SOURCE), 1 << 16).ok();
+        let mut data: Vec<String> =
+            names.iter().filter(|it| !OURS.contains(&it.as_str())).cloned().collect();
+        data.sort_unstable();
+        Ok(Seen {
+            directory: at.is_dir(),
+            current: self.link(name, CURRENT),
+            booted: self.link(name, BOOTED),
+            old: self.link(name, OLD),
+            generations: self.generations(name)?,
+            source: source
+                .map(|bytes| String::from_utf8_lossy(&bytes).trim_end_matches('\n').to_owned())
+                .filter(|text| !text.is_empty()),
+            declarative: has(DECLARATIVE),
+            autostart: has(AUTOSTART),
+            pending: has(PENDING),
+            drop_in: self.root.read_text(units::drop_in_path(&name.unit())).ok(),
+            data,
+        })
+    }
+
+    /// What is there of a machine that must be there.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn machine(&self, name: &Name) -> Result<Seen, HostError> {
+        let seen = self.look(name)?;
+        if seen.is_machine() { Ok(seen) } else { Err(HostError::NotFound(name.clone())) }
+    }
+
+    fn link(&self, name: &Name, link: &str) -> Option<Link> {
+        let target = fs::read_link(self.directory(name).join(link)).ok()?;
+        let package = id_at(&self.package(name, link)?);
+        Some(Link { target: target.to_string_lossy().into_owned(), package })
+    }
+
+    /// The directory that one of a machine's links leads to.
+    #[must_use]
+    pub fn package(&self, name: &Name, link: &str) -> Option<PathBuf> {
+        let target = fs::read_link(self.directory(name).join(link)).ok()?;
+        // An absolute link is meant below our root.
+        let is_absolute = target.is_absolute();
+        let path =
+            if is_absolute { self.root.join(&target) } else { self.directory(name).join(target) };
+        path.is_dir().then_some(path)
+    }
+
+    /// What a host has to know of the package behind one of a machine's links.
+    #[must_use]
+    pub fn profile(&self, name: &Name, link: &str) -> Option<Profile> {
+        Some(Profile::of(&reader(&self.package(name, link)?)))
+    }
+
+    fn generations(&self, name: &Name) -> Result<Vec<Generation>, HostError> {
+        let at = self.packages(name);
+        let entries = match fs::read_dir(&at) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(HostError::io("read", at)(error)),
+        };
+        let mut found = Vec::new();
+        for entry in entries.flatten() {
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            // Packages are dated to the beginning of time; the change of the inode is their own.
+            let since = entry.metadata().map_or(0, |it| it.ctime());
+            found.push(Generation { name, since });
+        }
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(found)
+    }
+}
