@@ -38,6 +38,11 @@ fn step(script: &mut Script, step: &Step) {
         }
         Step::MakeDirectory(path) => script.line(format!("mkdir -p -- {}", operand(path))),
         Step::HomeIsHere => script.line("HOME=$PWD").line("export HOME"),
+        Step::Link(name, to) => script.uses_package().line(format!(
+            "ln -sfn \"$package\"/{} {}",
+            shell(to),
+            operand(name)
+        )),
     };
 }
 
@@ -89,9 +94,7 @@ fn start(script: &mut Script, vm: &Vm, plan: &Plan) {
             lines.push("--pty".to_owned());
         }
         for words in &launch.with {
-            // One argument, its words separated by line feeds, which no word holds.
-            let words = words.iter().map(shell_word).collect::<Vec<_>>().join("'\n'");
-            lines.push(format!("--with {words}"));
+            lines.push(format!("--with {}", shell_word(&in_one(words))));
         }
         for (socket, seconds) in &launch.awaits {
             lines.push(format!("--await {}", shell(&format!("{seconds}:{socket}"))));
@@ -108,6 +111,21 @@ fn start(script: &mut Script, vm: &Vm, plan: &Plan) {
     }
     lines.extend(grouped(&plan.words));
     script.line(lines.join(" \\\n  "));
+}
+
+/// Several words as one, separated by line feeds, which no word holds.
+fn in_one(words: &[Word]) -> Word {
+    let mut pieces: Vec<Piece> = Vec::new();
+    for (at, word) in words.iter().enumerate() {
+        let between = (at > 0).then(|| Piece::Text("\n".to_owned()));
+        for piece in between.into_iter().chain(word.pieces.iter().cloned()) {
+            match (pieces.last_mut(), piece) {
+                (Some(Piece::Text(before)), Piece::Text(text)) => before.push_str(&text),
+                (_, piece) => pieces.push(piece),
+            }
+        }
+    }
+    Word { pieces, ..Word::text("") }
 }
 
 /// The words, an option and its values on a line.

@@ -1,14 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What several hypervisors share: the kernel's command line, drive letters, queues.
 
+use super::{Builder, Piece, Word};
 use crate::config::{Arch, Hypervisor, InterfaceType, Vm};
 
-/// The kernel's command line after `prefix`: words joined by single blanks.
+/// The most queue pairs of a network device of `StratoVirt`.
+const STRATOVIRT_QUEUES: u32 = 16;
+
+/// The kernel's command line: `prefix`, the parameters of the description, then `extra`, which are
+/// words of the hypervisor's own; joined by single blanks.
 ///
-/// `extra` are words of the hypervisor's own that stand at the end.
+/// With `compat` an empty part of the prefix, or the absence of parameters, leaves a blank, as
+/// upstream does.
 #[must_use]
-pub fn command_line(vm: &Vm, prefix: &[&str], extra: &[&str]) -> String {
-    let mut words: Vec<&str> = prefix.to_vec();
+pub fn command_line(vm: &Vm, prefix: &[&str], extra: &[&str], compat: bool) -> String {
+    let mut words: Vec<&str> = Vec::new();
     if vm.optimize.enable {
         words.push("8250.nr_uarts=1");
     }
@@ -19,20 +25,29 @@ pub fn command_line(vm: &Vm, prefix: &[&str], extra: &[&str]) -> String {
         words.extend(["root=/dev/vda", &root, "ro"]);
     }
     words.extend(extra);
-    words
-        .iter()
-        .map(|word| word.trim())
-        .filter(|word| !word.is_empty())
-        .collect::<Vec<_>>()
-        .join(" ")
+    if compat {
+        let parameters = words.join(" ");
+        return prefix.iter().copied().chain([parameters.as_str()]).collect::<Vec<_>>().join(" ");
+    }
+    let words = prefix.iter().copied().chain(words).map(str::trim).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// The words for a serial console, where the guest has one.
 #[must_use]
-pub(super) const fn serial_console(vm: &Vm) -> &'static [&'static str] {
+pub(super) const fn serial_console(vm: &Vm) -> &'static str {
     match vm.guest_system.arch() {
-        Arch::X86 => &["earlyprintk=ttyS0", "console=ttyS0"],
-        Arch::Arm => &["console=ttyAMA0"],
+        Arch::X86 => "earlyprintk=ttyS0 console=ttyS0",
+        Arch::Arm => "console=ttyAMA0",
+    }
+}
+
+/// The kernel for a program that wants it uncompressed on x86.
+#[must_use]
+pub(super) fn uncompressed_kernel(vm: &Vm) -> (&'static str, &str) {
+    match (&vm.vmlinux, vm.guest_system.arch()) {
+        (Some(vmlinux), Arch::X86) => ("vmlinux", vmlinux),
+        _ => ("kernel", &vm.kernel),
     }
 }
 
@@ -56,10 +71,20 @@ pub const fn tap_multi_queue(vm: &Vm) -> bool {
         )
 }
 
+/// The queues of each tap.
+#[must_use]
+pub(super) fn tap_queues(vm: &Vm) -> u32 {
+    match (tap_multi_queue(vm), vm.hypervisor) {
+        (false, _) => 1,
+        (true, Hypervisor::Stratovirt) => vm.vcpu.min(STRATOVIRT_QUEUES),
+        (true, _) => vm.vcpu,
+    }
+}
+
 /// The descriptors of each macvtap interface: place in the list, first descriptor, how many.
 #[must_use]
 pub fn macvtap_fds(vm: &Vm) -> Vec<(usize, u32, u32)> {
-    let queues = if tap_multi_queue(vm) { vm.vcpu } else { 1 };
+    let queues = tap_queues(vm);
     let first = (3..).step_by(usize::try_from(queues).unwrap_or(1));
     let interfaces = vm.interfaces_of(InterfaceType::Macvtap);
     interfaces.zip(first).map(|((at, _), first)| (at, first, queues)).collect()
@@ -71,6 +96,40 @@ pub(super) fn fds(vm: &Vm, at: usize, separator: &str) -> String {
     let found = macvtap_fds(vm).into_iter().find(|(other, ..)| *other == at);
     let (_, first, count) = found.unwrap_or_default();
     (first..first + count).map(|fd| fd.to_string()).collect::<Vec<_>>().join(separator)
+}
+
+/// The macvtap interfaces that are opened at the start.
+#[must_use]
+pub(super) fn macvtaps(vm: &Vm) -> Vec<(String, u32, u32)> {
+    let named = macvtap_fds(vm).into_iter().filter_map(|(at, first, count)| {
+        vm.interfaces.get(at).map(|interface| (interface.id.clone(), first, count))
+    });
+    named.collect()
+}
+
+/// The relay of the guest's notifications; it ends at once where nobody wants to be notified.
+#[must_use]
+pub(super) fn relay(way: &str, address: impl Into<String>) -> Vec<Word> {
+    let mut b = Builder::default();
+    b.from("notify", "the guest reports that it is ready");
+    b.pieces(vec![Piece::Helper]).words(["internal", "notify-relay", way]).word(address);
+    b.finish()
+}
+
+/// The process that draws, for those that leave it to one; `displays` is empty, or ends in a comma.
+#[must_use]
+pub(super) fn graphics_process(vm: &Vm, displays: &str) -> Vec<Word> {
+    let mut b = Builder::default();
+    b.from("graphics.enable", "the graphics process");
+    b.word(&vm.graphics.crosvm_binary).words(["device", "gpu"]);
+    b.pair("--socket", &vm.graphics.socket);
+    b.word("--wayland-sock").pieces(vec![Piece::WaylandSocket]);
+    let contexts = "virgl:virgl2:cross-domain";
+    b.pair(
+        "--params",
+        format!(r#"{{"context-types":"{contexts}",{displays}"egl":true,"vulkan":true}}"#),
+    );
+    b.finish()
 }
 
 /// The name that the process shows, if it shows another than its program's.

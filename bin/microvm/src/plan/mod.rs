@@ -6,8 +6,15 @@
 //! the same plan everywhere. How words reach a shell is `quote`'s, what files are written is
 //! `emit`'s, and what a hypervisor cannot do is refused in `validate`.
 
+mod alioth;
+mod cloud_hypervisor;
 mod common;
+mod crosvm;
+mod firecracker;
+mod kvmtool;
 mod qemu;
+mod stratovirt;
+mod vfkit;
 mod words;
 
 use crate::config::{Hypervisor, Vm};
@@ -17,6 +24,13 @@ pub use words::{Builder, Origin, Piece, Word};
 
 /// The port on which cloud-hypervisor and firecracker guests reach the notify relay.
 pub const NOTIFY_PORT: u32 = 8888;
+
+/// The socket through which guests of cloud-hypervisor and firecracker are reached, in the working
+/// directory.
+pub const MUX_SOCKET: &str = "notify.vsock";
+
+/// Seconds that the graphics process has to make its socket.
+const GRAPHICS_WAIT: u32 = 10;
 
 /// What a runner does.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -50,8 +64,11 @@ pub enum Step {
     Move(String, String),
     /// Makes a directory, and those above it.
     MakeDirectory(String),
-    /// Sets an environment variable to the working directory.
+    /// Sets the environment variable `HOME` to the working directory.
     HomeIsHere,
+    /// Makes a symbolic link in the working directory, in place of what is there: its name, and
+    /// the path in the package that it leads to.
+    Link(String, &'static str),
 }
 
 /// How the program is started.
@@ -65,9 +82,9 @@ pub struct Launch {
     pub tap_paths: Vec<(String, String)>,
     /// Does the program need a terminal?
     pub pty: bool,
-    /// Programs that run beside it and end with it.
+    /// Programs that run beside it and end with it; they are started first.
     pub with: Vec<Vec<Word>>,
-    /// Sockets that must be there before the start, and the seconds that may take.
+    /// Sockets of these that must be there before the start, and the seconds that may take.
     pub awaits: Vec<(String, u32)>,
 }
 
@@ -104,6 +121,12 @@ pub struct Options {
 pub fn plan(vm: &Vm, options: &Options) -> Plan {
     match vm.hypervisor {
         Hypervisor::Qemu => qemu::plan(vm, options),
-        _ => Plan::default(),
+        Hypervisor::CloudHypervisor => cloud_hypervisor::plan(vm, options),
+        Hypervisor::Firecracker => firecracker::plan(vm, options),
+        Hypervisor::Crosvm => crosvm::plan(vm, options),
+        Hypervisor::Kvmtool => kvmtool::plan(vm, options),
+        Hypervisor::Stratovirt => stratovirt::plan(vm, options),
+        Hypervisor::Alioth => alioth::plan(vm, options),
+        Hypervisor::Vfkit => vfkit::plan(vm, options),
     }
 }

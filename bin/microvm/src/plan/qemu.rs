@@ -7,13 +7,13 @@
 use std::collections::BTreeMap;
 
 use super::common::{
-    argv0, at_least, command_line, drive_letter, fds, macvtap_fds, serial_console,
+    argv0, at_least, command_line, drive_letter, fds, macvtaps, relay, serial_console,
 };
 use super::{Builder, Launch, NOTIFY_PORT, Options, Piece, Plan, Shutdown, tap_multi_queue};
 use crate::config::{
     Arch, Console, Forward, From, Interface, InterfaceType, Proto, Share, Vm, Volume,
 };
-use crate::quote::qemu as value;
+use crate::quote::{self, qemu as value};
 
 /// What follows from several options.
 struct Facts<'a> {
@@ -101,11 +101,7 @@ impl<'a> Facts<'a> {
 
     fn append(&self) -> String {
         let vm = self.vm;
-        let mut prefix = Vec::new();
-        if vm.qemu.serial_console {
-            prefix.extend(serial_console(vm));
-        }
-        prefix.extend(["reboot=t", "panic=-1"]);
+        let console = if vm.qemu.serial_console { serial_console(vm) } else { "" };
         let mut extra = Vec::new();
         let mut tsc = false;
         if self.is_tcg && self.is_microvm {
@@ -121,7 +117,7 @@ impl<'a> Facts<'a> {
         if tsc {
             extra.push("tsc_early_khz=2000000");
         }
-        command_line(vm, &prefix, &extra)
+        command_line(vm, &[console, "reboot=t panic=-1"], &extra, self.compat)
     }
 }
 
@@ -150,9 +146,6 @@ pub(super) fn plan(vm: &Vm, options: &Options) -> Plan {
             .pair("-device", format!("{device},guest-cid={cid}"));
     }
     b.from("qemu.extraArgs", "your own words").words(&vm.qemu.extra_args);
-    let macvtaps = macvtap_fds(vm).into_iter().filter_map(|(at, first, count)| {
-        vm.interfaces.get(at).map(|interface| (interface.id.clone(), first, count))
-    });
     let notify = vm.notify && vm.vsock.cid.is_some();
     let shutdown = match vm.qemu.shutdown.as_str() {
         "powerdown" => Shutdown::Powerdown,
@@ -163,8 +156,8 @@ pub(super) fn plan(vm: &Vm, options: &Options) -> Plan {
         words: b.finish(),
         launch: Launch {
             argv0: argv0(vm),
-            macvtaps: macvtaps.collect(),
-            with: if notify { vec![relay()] } else { Vec::new() },
+            macvtaps: macvtaps(vm),
+            with: if notify { vec![relay("--vsock", NOTIFY_PORT.to_string())] } else { Vec::new() },
             ..Launch::default()
         },
         shutdown: vm.socket.is_some().then_some(shutdown),
@@ -173,14 +166,6 @@ pub(super) fn plan(vm: &Vm, options: &Options) -> Plan {
         tap_multi_queue: tap_multi_queue(vm),
         ..Plan::default()
     }
-}
-
-/// The relay of the guest's notifications.
-fn relay() -> Vec<super::Word> {
-    let mut b = Builder::default();
-    b.pieces(vec![Piece::Helper]).words(["internal", "notify-relay", "--vsock"]);
-    b.word(NOTIFY_PORT.to_string());
-    b.finish()
 }
 
 fn base(b: &mut Builder, facts: &Facts<'_>) {
@@ -284,7 +269,7 @@ fn root_image(b: &mut Builder, facts: &Facts<'_>) {
     b.from("storeDisk", "the root image");
     let drive = format!(
         "id=store,format=raw,read-only=on,file={},if=none,aio={}",
-        value(image),
+        quote::qemu_file(image),
         vm.qemu.aio
     );
     let legacy = if facts.pci { ",disable-legacy=on" } else { "" };
@@ -338,6 +323,7 @@ fn control(b: &mut Builder, facts: &Facts<'_>) {
         }
     }
     if let Some(socket) = &vm.socket {
+        let socket = quote::qemu_first("path", socket);
         b.from("socket", "the control socket").pair("-qmp", format!("unix:{socket},server,nowait"));
     }
     if vm.balloon {
@@ -362,7 +348,7 @@ fn disk(b: &mut Builder, facts: &Facts<'_>, at: usize, volume: &Volume) {
         "-drive",
         format!(
             "id={id},format=raw,file={},if=none,aio={},discard=unmap{cache},read-only={read_only}",
-            value(&volume.image),
+            quote::qemu_file(&volume.image),
             facts.vm.qemu.aio,
         ),
     );

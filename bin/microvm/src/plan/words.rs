@@ -12,6 +12,8 @@ pub enum Piece {
     Package,
     /// The path of this program.
     Helper,
+    /// The socket of the Wayland compositor, from the environment.
+    WaylandSocket,
 }
 
 /// Why a word is there.
@@ -48,6 +50,7 @@ impl Word {
             Piece::WorkingDirectory => "$PWD".to_owned(),
             Piece::Package => "$PACKAGE".to_owned(),
             Piece::Helper => "$MICROVM".to_owned(),
+            Piece::WaylandSocket => "$XDG_RUNTIME_DIR/$WAYLAND_DISPLAY".to_owned(),
         };
         self.pieces.iter().map(shown).collect()
     }

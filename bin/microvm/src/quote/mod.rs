@@ -4,12 +4,14 @@
 //! Whatever a description says stays inside its argument: in a shell script, and inside the value
 //! of a hypervisor's option. What a language cannot express is refused before, in `validate`.
 
+mod alioth;
 mod shell;
+mod vmm;
 
+pub use alioth::Objects;
 pub use shell::{shell, shell_word};
 
-/// A value among others that commas separate, for QEMU: a comma is doubled.
-#[must_use]
-pub fn qemu(text: &str) -> String {
-    text.replace(',', ",,")
-}
+pub use vmm::{
+    bare, cloud_hypervisor, crosvm, crosvm_first, kvmtool_disk, qemu, qemu_file, qemu_first,
+    uri_path,
+};

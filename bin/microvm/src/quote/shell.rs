@@ -23,6 +23,7 @@ pub fn shell_word(word: &Word) -> String {
         Piece::WorkingDirectory => "\"$PWD\"".to_owned(),
         Piece::Package => "\"$package\"".to_owned(),
         Piece::Helper => "\"$MICROVM\"".to_owned(),
+        Piece::WaylandSocket => "\"$XDG_RUNTIME_DIR/$WAYLAND_DISPLAY\"".to_owned(),
     };
     word.pieces.iter().map(part).collect()
 }

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Descriptions and the command lines that they must give, byte for byte.
+//!
+//! Each directory of `fixtures/microvm/golden` holds `in.toml`, `argv.txt` with one word a line, and
+//! `plan.txt` with what surrounds the command; further files of the plan stand there under their
+//! names. Where a description must be refused, `errors.txt` has what is said. A directory whose name
+//! ends in `-compat` is planned with upstream's bytes. `BLESS=1 cargo test` writes what is missing,
+//! and only that: a file that is there is a promise.
+
+use std::fs;
+use std::path::Path;
+
+use crate::support::{cases, load, plans};
+use microvm::pipeline::Loaded;
+use microvm::plan::{Plan, Step, Word};
+
+/// The words of all machines of a case, one a line; machines of a fleet under their names.
+fn words(loaded: &Loaded, plans: &[(String, Plan)]) -> String {
+    let mut text = String::new();
+    for (name, plan) in plans {
+        if loaded.is_fleet {
+            text.push_str(&format!("[{name}]\n"));
+        }
+        text.push_str(&format!("{}\n", plan.program));
+        for word in &plan.words {
+            text.push_str(&format!("{}\n", word.shown()));
+        }
+    }
+    text
+}
+
+/// What surrounds the commands, a line for each thing that is not empty or off.
+fn surroundings(loaded: &Loaded, plans: &[(String, Plan)]) -> String {
+    let mut lines = Vec::new();
+    for (name, plan) in plans {
+        if loaded.is_fleet {
+            lines.push(format!("[{name}]"));
+        }
+        let launch = &plan.launch;
+        lines.extend(plan.steps.iter().map(step));
+        lines.extend(launch.argv0.iter().map(|name| format!("argv0 {name}")));
+        let macvtaps = launch.macvtaps.iter();
+        lines.extend(macvtaps.map(|(id, first, count)| format!("macvtap {id} {first} {count}")));
+        lines.extend(launch.tap_paths.iter().map(|(id, text)| format!("tap-path {id} {text}")));
+        lines.extend(launch.with.iter().map(|words| format!("with {}", sentence(words))));
+        let sockets = launch.awaits.iter();
+        lines.extend(sockets.map(|(path, seconds)| format!("await {path} {seconds} s")));
+        lines.extend(plan.files.iter().map(|(path, _)| format!("file {path}")));
+        lines.extend(plan.shutdown.iter().map(|how| format!("shutdown {how:?}")));
+        let facts = [
+            (launch.pty, "terminal"),
+            (plan.balloon, "balloon"),
+            (plan.notify, "notify"),
+            (plan.tap_multi_queue, "tap-multi-queue"),
+            (launch.is_plain(), "started by the script itself"),
+        ];
+        lines.extend(facts.iter().filter(|(on, _)| *on).map(|(_, line)| (*line).to_owned()));
+    }
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+fn step(step: &Step) -> String {
+    match step {
+        Step::Remove(path) => format!("remove {path}"),
+        Step::Move(from, to) => format!("move {from} {to}"),
+        Step::MakeDirectory(path) => format!("make-directory {path}"),
+        Step::HomeIsHere => "home-is-here".to_owned(),
+        Step::Link(name, to) => format!("link {name} {to}"),
+    }
+}
+
+fn sentence(words: &[Word]) -> String {
+    words.iter().map(Word::shown).collect::<Vec<_>>().join(" ")
+}
+
+/// Compares with the file, or writes it when asked to and there is none.
+fn compare(path: &Path, found: &str) -> Option<String> {
+    match fs::read_to_string(path) {
+        Ok(wanted) if wanted == found => None,
+        Ok(wanted) => Some(format!("{}\nwanted:\n{wanted}\nfound:\n{found}", path.display())),
+        Err(_) if std::env::var_os("BLESS").is_some() => {
+            fs::write(path, found).expect("a new golden file");
+            None
+        }
+        Err(error) => Some(format!("{}: {error}; found:\n{found}", path.display())),
+    }
+}
+
+#[test]
+fn golden_command_lines_are_those_of_the_fixtures() {
+    let mut wrong = Vec::new();
+    for case in cases() {
+        let loaded = load(&case);
+        if loaded.report.has_errors() {
+            wrong.extend(compare(&case.join("errors.txt"), &loaded.report.text(&loaded.files)));
+            continue;
+        }
+        let plans = plans(&case, &loaded);
+        wrong.extend(compare(&case.join("argv.txt"), &words(&loaded, &plans)));
+        wrong.extend(compare(&case.join("plan.txt"), &surroundings(&loaded, &plans)));
+        for (path, bytes) in plans.iter().flat_map(|(_, plan)| &plan.files) {
+            let name = path.rsplit('/').next().expect("a name");
+            let text = String::from_utf8(bytes.clone()).expect("files are text");
+            wrong.extend(compare(&case.join(name), &text));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

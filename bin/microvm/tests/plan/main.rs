@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Command lines: what they must be, and what the programs say to them.
+
+mod golden;
+mod support;
