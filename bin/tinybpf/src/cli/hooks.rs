@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::find;
 use crate::bpffs::{self, What};
-use crate::error::{Error, Kind, Op, Result};
+use crate::error::Result;
 use crate::hook::{CgroupMode, Hook, Interface, Netns, Order, PerfCounter, Place, Sampling};
 use crate::host::Host;
 use crate::kinds::{AttachType, ProgType};
@@ -165,13 +165,11 @@ fn network(program: &Program, hook: &Hook) -> Result<Link> {
         Hook::Netkit { interface: name, is_peer } => {
             program.attach_netkit(interface(name), !is_peer, Beside::Nothing)
         }
-        Hook::Cgroup { path, mode: CgroupMode::Default | CgroupMode::Multi } => {
-            program.attach_cgroup(CgroupRef::Path(Path::new(path)), CgroupOpts::default())
+        Hook::Cgroup { path, mode } => {
+            let options =
+                CgroupOpts { is_alone: *mode == CgroupMode::Override, ..CgroupOpts::default() };
+            program.attach_cgroup(CgroupRef::Path(Path::new(path)), options)
         }
-        Hook::Cgroup { .. } => Err(Error::new(Kind::Unsupported, Op::Attach, program.name())
-            .with_detail(format!(
-                "{hook}: links of control groups run beside others, they cannot be overridden"
-            ))),
         Hook::Netns(Netns::Own) => program.attach_netns(NetnsRef::Own),
         Hook::Netns(Netns::Path(path)) => program.attach_netns(NetnsRef::Path(Path::new(path))),
         Hook::Netfilter { version, hook, priority } => program.attach_netfilter(NetfilterOpts {

@@ -93,7 +93,8 @@ pub enum CgroupMode {
     /// As the kernel's links do: together with all others.
     #[default]
     Default,
-    /// Lower groups may replace it.
+    /// Alone, in place of those of groups above, and a group below may have another in its place.
+    /// Such an attachment is no link.
     Override,
     /// Several programs run, lower groups' too.
     Multi,
@@ -399,7 +400,13 @@ impl Hook {
     /// everything (5.15 and later).
     #[must_use]
     pub const fn can_be_pinned(&self) -> bool {
-        !matches!(self, Self::Usdt { .. } | Self::Tc { .. } | Self::Sockmap(_))
+        !matches!(
+            self,
+            Self::Usdt { .. }
+                | Self::Tc { .. }
+                | Self::Sockmap(_)
+                | Self::Cgroup { mode: CgroupMode::Override, .. }
+        )
     }
 
     /// Whether the kernel can put another program into an existing link of this kind.

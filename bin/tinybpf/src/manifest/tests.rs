@@ -186,6 +186,10 @@ fn refusals_of_maps_and_attachments_have_place_and_key() {
             "/m.toml:7:8: object.x.attach.p.hook: usdt:/bin/x:a:b cannot be pinned; attach",
         ),
         (
+            around("[[object.attach]]\nprogram = \"p\"\nhook = \"cgroup:/a,override\""),
+            "/m.toml:7:8: object.x.attach.p.hook: cgroup:/a,override cannot be pinned; attach",
+        ),
+        (
             around("programs = [\"q\"]\n[[object.attach]]\nprogram = \"p\"\nhook = \"auto\""),
             "/m.toml:7:11: object.x.attach.p: not among the programs to load",
         ),
@@ -303,7 +307,7 @@ fn the_canonical_form_changes_with_the_meaning_only() {
     }
 }
 
-/// An object file: a tracepoint and an XDP program, one of which is loaded on request, a map from
+/// An object file: a tracepoint and an XDP program, two that are loaded on request, a map from
 /// `int` to a struct, a ring buffer, a variable.
 fn file() -> Inspection {
     let mut b = Builder::new(ByteOrder::NATIVE);
@@ -335,18 +339,20 @@ fn file() -> Inspection {
     let trace = it.section("tp/sched/sched_process_exec", 1, 6, &[0; 16]);
     let xdp = it.section("xdp", 1, 6, &[0; 16]);
     let extra = it.section("?kprobe/vfs_read", 1, 6, &[0; 16]);
+    let sample = it.section("?perf_event", 1, 6, &[0; 16]);
     let rodata = it.section(".rodata", 1, 2, &[0; 4]);
     it.section(".BTF", 1, 0, &b.bytes());
     it.symbol("trace_exec", 0x12, trace, 0, 16);
     it.symbol("packets", 0x12, xdp, 0, 16);
     it.symbol("extra", 0x12, extra, 0, 16);
+    it.symbol("sample", 0x12, sample, 0, 16);
     it.symbol("burst", 0x11, rodata, 0, 4);
     inspect(&it.bytes()).expect("an object")
 }
 
 fn held(inner: &str) -> Result<wanted::Wanted, Vec<String>> {
     let manifest = parse("/m.toml", &around(inner)).unwrap_or_else(|it| panic!("{it}"));
-    wanted(&manifest, &manifest.objects[0], &file(), Digests::default())
+    wanted(&manifest, &manifest.objects[0], &file(), Digests::default(), &[0, 2])
         .map_err(|it| it.iter().map(ToString::to_string).collect())
 }
 
@@ -395,6 +401,24 @@ hook = "xdp:eth0"
     );
     assert!(found.directories.contains(&"/sys/fs/bpf/shared".to_owned()));
     assert_eq!(found.home, "/sys/fs/bpf/tinybpf/x");
+}
+
+#[test]
+fn a_counter_without_processor_is_one_on_each() {
+    let links = |hook: &str| {
+        let attach = |hook| format!("[[object.attach]]\nprogram = \"sample\"\nhook = \"{hook}\"\n");
+        let inner =
+            format!("programs = [\"sample\"]\n{}{}", attach(hook), attach("perf:sw:1:5,pid=7"));
+        let found = held(&inner).unwrap_or_else(|it| panic!("{it:?}"));
+        let root = "/sys/fs/bpf/tinybpf/x/links/";
+        let links = found.links.iter();
+        let short = links.map(|it| format!("{} {}", it.hook, it.pin.trim_start_matches(root)));
+        short.collect::<Vec<_>>()
+    };
+    let last = "perf:sw:1:5,pid=7 sample_2".to_owned();
+    let each = ["perf:sw:0:9,cpu=0 sample_cpu0", "perf:sw:0:9,cpu=2 sample_cpu2"];
+    assert_eq!(links("perf:sw:0:9"), [each[0], each[1], &last]);
+    assert_eq!(links("perf:sw:0:9,cpu=1"), ["perf:sw:0:9,cpu=1 sample", &last]);
 }
 
 #[test]
@@ -516,7 +540,7 @@ proptest! {
         match parse("/m.toml", &text) {
             Err(problems) => prop_assert!(!problems.0.is_empty()),
             Ok(manifest) => for object in &manifest.objects {
-                drop(wanted(&manifest, object, &file(), Digests::default()));
+                drop(wanted(&manifest, object, &file(), Digests::default(), &[0]));
                 prop_assert!(!object.canonical().contains('\n'));
             },
         }

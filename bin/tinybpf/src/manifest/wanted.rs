@@ -10,7 +10,7 @@ use super::state::{Digests, PinKind};
 use super::{Attach, Manifest, Map, Object, Pin, Reuse, paths};
 use crate::btf::{ByteOrder, TypeId};
 use crate::elf::{self, Inspection, Program};
-use crate::hook::Hook;
+use crate::hook::{Hook, PerfCounter};
 use crate::kinds::{MapType, ProgType};
 use crate::number;
 use crate::value::{Encode, Shape, Value};
@@ -142,7 +142,8 @@ impl Wanted {
     }
 }
 
-/// Holds an object of the manifest against its file.
+/// Holds an object of the manifest against its file. `cpus` are those on which a counter counts
+/// that names none.
 ///
 /// # Errors
 /// Everything that does not fit, each at its place in the manifest.
@@ -151,10 +152,11 @@ pub fn wanted(
     object: &Object,
     file: &Inspection,
     digests: Digests,
+    cpus: &[u32],
 ) -> Result<Wanted, Vec<Problem>> {
     let root = paths::directory(&manifest.pin_root, object.name.get_ref());
     let key = format!("object.{}", object.name.get_ref());
-    let mut binder = Binder { manifest, object, file, key, problems: Vec::new() };
+    let mut binder = Binder { manifest, object, file, key, cpus, problems: Vec::new() };
     let globals = binder.globals();
     let programs = binder.programs(&root);
     let maps = binder.maps(&root);
@@ -186,7 +188,23 @@ struct Binder<'a> {
     object: &'a Object,
     file: &'a Inspection,
     key: String,
+    cpus: &'a [u32],
     problems: Vec<Problem>,
+}
+
+/// The hooks that one stands for, with the ends of their pins: a counter without CPU and process is
+/// a link on each CPU, which the CPU names, so that one that comes later changes no other.
+fn each(hook: &Hook, cpus: &[u32]) -> Vec<(Hook, String)> {
+    match hook {
+        Hook::Perf(all) if all.cpu.is_none() && all.pid.is_none() && !cpus.is_empty() => cpus
+            .iter()
+            .map(|&cpu| {
+                let one = PerfCounter { cpu: Some(cpu), ..all.clone() };
+                (Hook::Perf(one), format!("_cpu{cpu}"))
+            })
+            .collect(),
+        _ => vec![(hook.clone(), String::new())],
+    }
 }
 
 /// `; there are a, b` with what is near first, or all if they are few.
@@ -392,13 +410,14 @@ impl Binder<'_> {
             let count = counts.entry(name).or_default();
             *count += 1;
             let suffix = if *count == 1 { String::new() } else { format!("_{count}") };
-            found.push(WantedLink {
+            let pin = format!("{root}/links/{}{suffix}", paths::component(name));
+            found.extend(each(&hook, self.cpus).into_iter().map(|(hook, end)| WantedLink {
                 program: name.clone(),
                 hook,
-                pin: format!("{root}/links/{}{suffix}", paths::component(name)),
+                pin: format!("{pin}{end}"),
                 optional: attach.optional,
                 gap: attach.gap,
-            });
+            }));
         }
         found
     }

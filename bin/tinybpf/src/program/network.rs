@@ -6,6 +6,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::Program;
+use crate::diagnosis::permission::Capability;
 use crate::errno::Errno;
 use crate::error::{Error, Kind, Op, Result};
 pub use crate::hook::{Direction, XdpMode};
@@ -133,6 +134,9 @@ impl<'a> From<BorrowedFd<'a>> for CgroupRef<'a> {
 pub struct CgroupOpts {
     /// What it stands beside (6.17); else it comes last.
     pub beside: Beside,
+    /// It runs alone, in place of those of groups above, until a group below has another in its
+    /// place. Such an attachment is no link of the kernel's; it ends with the handle.
+    pub is_alone: bool,
 }
 
 /// Opens a control group, if it is one of the unified hierarchy.
@@ -339,7 +343,12 @@ impl Program {
         let mut refused = None;
         for attach_type in self.cgroup_attach_types() {
             let kind = (attach_type, LinkType::CGROUP);
-            match self.create(fd.as_raw_fd(), kind, extra, hook.clone()) {
+            let made = if options.is_alone {
+                self.attach_alone(fd, attach_type, &hook)
+            } else {
+                self.create(fd.as_raw_fd(), kind, extra, hook.clone())
+            };
+            match made {
                 // The kernel knows what the program was loaded for, and refuses all others.
                 Err(error) if error.errno() == Some(Errno::INVAL) => refused = Some(error),
                 Err(error) if error.errno() == Some(Errno::BADF) => {
@@ -350,6 +359,39 @@ impl Program {
             }
         }
         Err(refused.unwrap_or_else(|| self.network_error(Errno::INVAL, &hook)))
+    }
+
+    /// Attaches to a control group without a link, where a group below may have another program.
+    fn attach_alone(
+        &self,
+        group: BorrowedFd<'_>,
+        attach_type: AttachType,
+        hook: &str,
+    ) -> Result<Link> {
+        sys::attach(self.as_fd(), group, attach_type.0, libbpf_sys::BPF_F_ALLOW_OVERRIDE).map_err(
+            |errno| {
+                let error = self.network_error(errno, hook);
+                let capabilities = Host::system().facts(false).capabilities;
+                if errno != Errno::PERM || !capabilities.has(Capability::NET_ADMIN) {
+                    return error;
+                }
+                let detail = format!("{hook}: others are attached that run beside each other");
+                error.with_kind(Kind::Busy).with_detail(detail).with_hint("leave 'override' away")
+            },
+        )?;
+        self.direct(group, attach_type, hook)
+    }
+
+    /// The handle of what was attached without a link.
+    fn direct(&self, target: BorrowedFd<'_>, attach_type: AttachType, hook: &str) -> Result<Link> {
+        let copy = |fd: BorrowedFd<'_>| {
+            fd.try_clone_to_owned().map_err(|failed| {
+                self.network_error(Errno(failed.raw_os_error().unwrap_or(libc::EIO)), hook)
+            })
+        };
+        let (program, target) = (copy(self.as_fd())?, copy(target)?);
+        let held = Held::Direct { program, target, attach_type: attach_type.0 };
+        Ok(Link::new(held, LinkKind::Direct, hook.to_owned()))
     }
 
     /// The attach types to try: the program's own; for one without its object all of its type.
@@ -448,13 +490,7 @@ impl Program {
             Ok(fd) => Ok(Link::of_fd(fd, LinkType::SOCKMAP, hook)),
             Err(Errno::INVAL | Errno::OPNOTSUPP) => {
                 sys::attach(self.as_fd(), target, attach_type.0, 0).map_err(error)?;
-                let copy = |fd: BorrowedFd<'_>| {
-                    fd.try_clone_to_owned()
-                        .map_err(|failed| error(Errno(failed.raw_os_error().unwrap_or(libc::EIO))))
-                };
-                let (program, target) = (copy(self.as_fd())?, copy(target)?);
-                let held = Held::Direct { program, target, attach_type: attach_type.0 };
-                Ok(Link::new(held, LinkKind::Direct, hook))
+                self.direct(target, attach_type, &hook)
             }
             Err(errno) => Err(error(errno)),
         }

@@ -11,7 +11,10 @@ use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bpf::cli::{World, run};
+use bpf::host::Host;
 use bpf::ids;
+use bpf::map::Map;
+use bpf::program::Program;
 use rustix::process::{Signal, getpid, kill_process};
 
 use crate::support::{isolated, object};
@@ -290,5 +293,46 @@ fn root_a_manifest_that_fails_leaves_nothing() {
         assert!(!Path::new(&format!("{ROOT}/exec")).exists());
         fs::write(&manifest, text.replace("target_uid", "target_user")).expect("a manifest");
         assert_eq!(plain(&["apply", &manifest]), 3, "found before anything is touched");
+    });
+}
+
+#[test]
+fn root_counters_in_a_manifest_cover_every_cpu() {
+    isolated(module_path!(), "root_counters_in_a_manifest_cover_every_cpu", || {
+        let place = Place::new("counters");
+        let manifest = place.manifest();
+        let text = format!(
+            "version = 1\npin_root = {ROOT:?}\nstate = {:?}\n\
+             [[object]]\nname = \"counter\"\npath = {:?}\n\
+             [[object.attach]]\nprogram = \"sample\"\nhook = \"perf:sw:cpu-clock:100000\"\n",
+            place.state(),
+            object("perf_event")
+        );
+        fs::write(&manifest, text).expect("a manifest");
+        assert_eq!(plain(&["apply", &manifest]), 0);
+        let links = paths(&Path::new(ROOT).join("counter/links"));
+        let cpus = Host::system().online_cpus();
+        let wanted = cpus.iter().map(|cpu| format!("{ROOT}/counter/links/sample_cpu{cpu}"));
+        assert_eq!(links, wanted.map(PathBuf::from).collect());
+        let program = Program::from_pin(&Path::new(ROOT).join("counter/progs/sample"));
+        let maps = program.and_then(|it| it.info()).expect("the program").map_ids;
+        let map = Map::from_id(maps[0]).expect("its variables");
+        let overflows = || map.get(&[0; 4]).expect("read").expect("there");
+        let before = overflows();
+        // Processor time passes while this waits for it.
+        while overflows() == before {
+            std::hint::spin_loop();
+        }
+        for words in [["apply", &manifest], ["check", &manifest], ["status", &manifest]] {
+            assert_eq!(plain(&words), 0, "{words:?}");
+        }
+        assert_eq!(paths(&Path::new(ROOT).join("counter/links")), links);
+        // One that is lost comes back, alone.
+        fs::remove_file(format!("{ROOT}/counter/links/sample_cpu{}", cpus[0])).expect("a link");
+        assert_eq!(plain(&["check", &manifest]), 9);
+        assert_eq!(plain(&["apply", &manifest]), 0);
+        assert_eq!(paths(&Path::new(ROOT).join("counter/links")), links);
+        assert_eq!(plain(&["remove", &manifest]), 0);
+        assert!(!Path::new(ROOT).join("counter").exists());
     });
 }

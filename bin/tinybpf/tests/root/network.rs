@@ -14,6 +14,7 @@ use bpf::program::network::{
     Beside, CgroupOpts, Direction, IfaceRef, NetfilterOpts, NetnsRef, XdpMode,
 };
 use bpf::program::{Program, TestRun};
+use bpf::value::Value;
 
 use crate::support::{ip, isolated, number, object, shown};
 
@@ -182,6 +183,60 @@ fn root_control_groups_judge_packets_and_connections() {
         drop(pinned.attach_cgroup(group.path.as_path(), CgroupOpts::default()).expect("attached"));
         let error = program.attach_cgroup(Path::new("/tmp"), CgroupOpts::default());
         assert_eq!(error.expect_err("no group").kind(), Kind::Mismatch);
+    });
+}
+
+#[test]
+fn root_a_lower_group_may_have_its_own_program() {
+    isolated(module_path!(), "root_a_lower_group_may_have_its_own_program", || {
+        ip("link set lo up");
+        let group = Group::join();
+        let below = group.path.join("below");
+        std::fs::create_dir(&below).expect("a new group");
+        std::fs::write(below.join("cgroup.procs"), "0").expect("joined");
+        let objects = [0, 1].map(|_| Object::load(&object("cgroup")).expect("loads"));
+        let attach = |which: usize, path: &Path, is_alone| {
+            let options = CgroupOpts { is_alone, ..CgroupOpts::default() };
+            objects[which].program("egress").expect("p").attach_cgroup(path, options)
+        };
+        let seen = || {
+            knock();
+            objects.each_ref().map(|object| {
+                let hits = object.global("hits").expect("v").get().expect("read");
+                hits.at("egress").and_then(Value::as_integer).expect("a number") > 0
+            })
+        };
+        let zero = || {
+            for object in &objects {
+                let hits = object.global("hits").expect("v");
+                hits.set_bytes(&vec![0; hits.bytes().expect("read").len()]).expect("zeroed");
+            }
+        };
+        let upper = attach(0, &group.path, true).expect("attached");
+        assert_eq!((upper.kind(), upper.as_fd().is_none()), (LinkKind::Direct, true));
+        assert_eq!(seen(), [true, false]);
+        zero();
+        let lower = attach(1, &below, true).expect("attached");
+        assert_eq!(seen(), [false, true], "the lower one runs in place of the upper one");
+        zero();
+        lower.detach().expect("detached");
+        assert_eq!(seen(), [true, false]);
+        upper.detach().expect("detached");
+        // The command does the same, for as long as it runs.
+        let hook = format!("egress=cgroup:{},override", group.path.display());
+        let file = object("cgroup").display().to_string();
+        let run = ["run", &file, "--prog", "egress", "--hook", &hook, "--duration", "1ms"];
+        assert_eq!(crate::said::done(&run), "");
+        // Links run beside each other, and nothing alone comes among them.
+        let upper = attach(0, &group.path, false).expect("attached");
+        let error = attach(1, &group.path, true).expect_err("not both ways");
+        assert_eq!(error.kind(), Kind::Busy, "{error}");
+        let lower = attach(1, &below, false).expect("attached");
+        zero();
+        assert_eq!(seen(), [true, true]);
+        Link::detach_all(vec![upper, lower]).expect("detached");
+        std::fs::write(group.path.join("cgroup.procs"), "0").expect("left");
+        std::fs::remove_dir(&below).expect("removed");
     });
 }
 

@@ -87,6 +87,12 @@ fn root_hooks_that_are_not_there() {
 #[test]
 fn root_kinds_without_a_hook_here() {
     isolated(module_path!(), "root_kinds_without_a_hook_here", || {
+        done(&["load", &path("cgroup"), "--pin", PINS, "--prog", "egress", "--attach", "none"]);
+        let egress = format!("{PINS}/progs/egress");
+        let place = "cgroup:/,override";
+        tinybpf(&["attach", "pin", &egress, place, "--pin", "/sys/fs/bpf/link"])
+            .failed(2, &format!("hook '{place}' cannot be pinned; leave --pin away"));
+        done(&["unload", PINS]);
         hook("xdp", "pass", "auto").failed(
             6,
             "attach 'pass': type xdp has no automatic hook; use attach_xdp (hook xdp:IF): \

@@ -222,7 +222,7 @@ impl<'a> Hands<'a> {
         };
         let Ok([mut link]) = <[Link; 1]>::try_from(links) else {
             return Err(Error::new(Kind::InvalidArgument, Op::Attach, hook.to_string())
-                .with_detail("a counter on each CPU is several links")
+                .with_detail("which CPUs are online is not known")
                 .with_hint("name one with cpu=N"));
         };
         link.pin(Path::new(path))?;

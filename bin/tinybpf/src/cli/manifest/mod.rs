@@ -22,6 +22,7 @@ use super::wait::Pauses;
 use super::words::Words;
 use super::{Args, BAD_INPUT, World, notice};
 use crate::elf;
+use crate::host::Host;
 use crate::manifest::decide::{self, Facts};
 use crate::manifest::run::{Plan, Planned, Run};
 use crate::manifest::state::{Digests, PinKind, PinRecord, Record, State};
@@ -252,7 +253,8 @@ fn bind(manifest: &Manifest, object: &Object) -> Result<Wanted, Vec<Problem>> {
         }
     };
     let table = hex(&hmac_sha256::Hash::hash(object.canonical().as_bytes()));
-    wanted::wanted(manifest, object, &file, Digests { object: hex(&digest), table, btf })
+    let digests = Digests { object: hex(&digest), table, btf };
+    wanted::wanted(manifest, object, &file, digests, &Host::system().online_cpus())
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -322,7 +324,7 @@ fn lock(state: &str) -> Result<Lock, Failure> {
 
 /// The version of the kernel that runs.
 fn kernel() -> (u32, u32, u32) {
-    when::version(&crate::host::Host::system().release()).unwrap_or_default()
+    when::version(&Host::system().release()).unwrap_or_default()
 }
 
 /// What a pin of this kind is for the library.
