@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::config::{System, Vm};
 use crate::diag::Report;
 use crate::emit;
+use crate::facts::FileFacts;
 use crate::package::Tree;
 use crate::pipeline::{self, Loaded};
 use crate::plan;
@@ -71,7 +72,8 @@ pub fn load(path: &Path, options: &pipeline::Options) -> io::Result<Loaded> {
     };
     let shown = path.display().to_string();
     let options = pipeline::Options { system: this_system(), ..options.clone() };
-    Ok(pipeline::load(&absolute.to_string_lossy(), &shown, &read, &options))
+    let path = absolute.to_string_lossy();
+    Ok(pipeline::load_with(&path, &shown, &read, &options, &FileFacts))
 }
 
 /// The path from the root, without a look at what is there.

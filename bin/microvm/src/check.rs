@@ -169,7 +169,8 @@ impl Checker<'_> {
     }
 
     fn control(&mut self, node: &Node, path: &str) -> bool {
-        let text = format!("control character in \"{path}\"");
+        let name = path.rsplit('.').next().unwrap_or(path);
+        let text = format!("control character in \"{name}\"");
         self.report.push(Diagnostic::error("MV009", path, text).at(node.place));
         false
     }
@@ -178,6 +179,11 @@ impl Checker<'_> {
         let found = node.text().unwrap_or_default();
         if words.is_empty() {
             return self.refuse(node, path, "a number");
+        }
+        if path == "virtiofsd.threadPoolSize" {
+            let text = format!("\"{path}\" must be a number or \"nproc\", found {found:?}");
+            self.report.push(Diagnostic::error("MV156", path, text).at(node.place));
+            return false;
         }
         let text = format!("\"{path}\" must be one of {}; found {found:?}", words.join(", "));
         let mut diagnostic = Diagnostic::error("MV005", path, text).at(node.place);

@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use serde_json::{Value, json};
+
 use crate::source::{Files, Place};
 
 /// How grave a diagnostic is.
@@ -101,6 +103,34 @@ impl Diagnostic {
         }
         text
     }
+
+    /// The finding as JSON: `code`, `severity`, `message` and `path`, and where known `hint`, `vm`
+    /// and `span`.
+    #[must_use]
+    pub fn to_json(&self, files: &Files) -> Value {
+        let mut value = json!({
+            "code": self.code,
+            "severity": self.severity.name(),
+            "message": self.message,
+            "path": self.path,
+        });
+        let span = self.place.map(|place| {
+            let at = files.position(place);
+            json!({
+                "file": at.path, "line": at.line, "column": at.column, "offset": place.offset,
+            })
+        });
+        let known = [
+            ("hint", self.hint.clone().map(Value::from)),
+            ("vm", self.vm.clone().map(Value::from)),
+            ("span", span),
+        ];
+        if let Value::Object(members) = &mut value {
+            let known = known.into_iter().filter_map(|(key, it)| Some((key.to_owned(), it?)));
+            members.extend(known);
+        }
+        value
+    }
 }
 
 /// Everything that was found.
@@ -138,6 +168,17 @@ impl Report {
     /// The findings, to be changed: completed with a place, or made graver.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Diagnostic> {
         self.0.iter_mut()
+    }
+
+    /// Keeps the findings that `keep` says.
+    pub fn retain(&mut self, keep: impl FnMut(&Diagnostic) -> bool) {
+        self.0.retain(keep);
+    }
+
+    /// All of them as a list of JSON objects.
+    #[must_use]
+    pub fn to_json(&self, files: &Files) -> Value {
+        self.0.iter().map(|it| it.to_json(files)).collect()
     }
 
     /// Sorts by file and place, then by code.

@@ -66,8 +66,9 @@ fn join(below: Node, above: Node, kind: Option<Kind>) -> Value {
         }
         (Value::List(lower), Value::List(upper), Some(Kind::Tables(keys, identity))) => {
             let (mut all, upper) = kept(lower, upper);
+            let below = all.len();
             for node in upper {
-                place_table(&mut all, node, keys, identity);
+                place_table(&mut all, below, node, keys, identity);
             }
             Value::List(all)
         }
@@ -85,9 +86,11 @@ fn kept(lower: Vec<Node>, mut upper: Vec<Node>) -> (Vec<Node>, Vec<Node>) {
     (lower, upper)
 }
 
-/// Merges a table with the one it agrees with, or appends it.
+/// Merges a table with the one of the layers below, the first `below` of `all`, that it agrees
+/// with; or appends it. Two of one layer that agree are a mistake, which the rules find.
 fn place_table(
     all: &mut Vec<Node>,
+    below: usize,
     node: Node,
     keys: &'static [Key],
     identity: &'static [&'static str],
@@ -99,7 +102,7 @@ fn place_table(
                 _ => false,
             })
     };
-    match (all.iter_mut().find(|other| same(other)), node) {
+    match (all.iter_mut().take(below).find(|other| same(other)), node) {
         (
             Some(Node { value: Value::Table(lower), place }),
             Node { value: Value::Table(upper), place: at },

@@ -5,12 +5,15 @@
 //! defaults of a fleet, the file or the entry itself, and what the command line sets. Files come
 //! through a function, so that nothing here touches the system.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::check::{Checker, required};
 use crate::config::{Context, Hypervisor, System, Vm, fill};
 use crate::diag::{Diagnostic, Report};
 use crate::merge::merge;
 use crate::schema::KEYS;
-use crate::source::{Entry, Files, Node, Table, Value};
+use crate::source::{Entry, Files, Node, Place, Table, Value};
+use crate::validate::{self, Facts, NoFacts, Subject};
 
 /// Files that extend each other; more are a circle or a mistake.
 const EXTENDS_MAX: usize = 32;
@@ -28,6 +31,8 @@ pub struct Options {
     pub declarative: bool,
     /// The name that a description without `hostName` gets, in place of the file's stem.
     pub name: Option<String>,
+    /// What the rules depend on.
+    pub rules: validate::Options,
 }
 
 /// A machine of a description.
@@ -60,7 +65,19 @@ pub type Read<'a> = &'a dyn Fn(&str) -> Result<String, String>;
 /// Loads the description at the absolute `path`, shown as `shown`.
 #[must_use]
 pub fn load(path: &str, shown: &str, read: Read<'_>, options: &Options) -> Loaded {
-    let mut loader = Loader { loaded: Loaded::default(), read, options };
+    load_with(path, shown, read, options, &NoFacts)
+}
+
+/// The same with a look at the files of this machine: it can add findings, and changes no machine.
+#[must_use]
+pub fn load_with(
+    path: &str,
+    shown: &str,
+    read: Read<'_>,
+    options: &Options,
+    facts: &dyn Facts,
+) -> Loaded {
+    let mut loader = Loader { loaded: Loaded::default(), read, options, facts, unsure: Vec::new() };
     let mut layers = Vec::new();
     loader.file(path, shown, &mut Vec::new(), &mut layers);
     let Some((own, below)) = layers.split_last() else { return loader.finish() };
@@ -82,13 +99,16 @@ pub fn load(path: &str, shown: &str, read: Read<'_>, options: &Options) -> Loade
 struct Layer {
     table: Table,
     base: String,
-    place: crate::source::Place,
+    place: Place,
 }
 
 struct Loader<'a> {
     loaded: Loaded,
     read: Read<'a>,
     options: &'a Options,
+    facts: &'a dyn Facts,
+    /// Machines of which not even the hypervisor is known.
+    unsure: Vec<String>,
 }
 
 impl Loader<'_> {
@@ -247,7 +267,11 @@ impl Loader<'_> {
         }
         let tree = Node { place: own.place, value: Value::Table(merged) };
         if let Value::Table(merged) = &tree.value {
-            required(merged, KEYS, "", &mut report);
+            let mut missing = Report::default();
+            required(merged, KEYS, "", &mut missing);
+            let said: BTreeSet<&str> = report.iter().map(|it| it.path.as_str()).collect();
+            missing.retain(|it| !is_said(&it.path, |path| said.contains(path)));
+            report.extend(missing);
         }
         let context = Context {
             name: name.to_owned(),
@@ -262,11 +286,15 @@ impl Loader<'_> {
             description.insert("hypervisor".to_owned(), hypervisor.name().into());
         }
         let wrong = report.has_errors();
+        let is_unsure = report.iter().any(|it| it.path == "hypervisor");
         match fill(description, &context) {
             Ok(vm) if vm.enable => {
                 let name =
                     if self.loaded.is_fleet { name.to_owned() } else { vm.host_name.clone() };
                 self.complete(&mut report, &name, &tree);
+                if is_unsure {
+                    self.unsure.push(name.clone());
+                }
                 self.loaded.machines.push(Machine { name, tree, vm });
             }
             Ok(_) => self.complete(&mut report, name, &tree),
@@ -292,9 +320,10 @@ impl Loader<'_> {
 
     /// The table that a word `KEY=VALUE` stands for.
     fn set(&mut self, word: &str) -> Result<Table, Box<Diagnostic>> {
+        let file = self.loaded.files.add("--set", word);
         let wrong = || {
-            let text = format!("--set {word:?} is not of the form KEY=VALUE");
-            Box::new(Diagnostic::error("MV001", "", text))
+            let text = format!("{word:?} is not of the form KEY=VALUE");
+            Box::new(Diagnostic::error("MV001", "", text).at(Place { file, offset: 0 }))
         };
         let (key, value) = word.split_once('=').ok_or_else(wrong)?;
         let mut parse = |text: String| {
@@ -309,10 +338,40 @@ impl Loader<'_> {
         }
     }
 
+    /// Judges the machines by the rules, and adds what is not said yet.
+    fn judge(&mut self) {
+        let known = self.loaded.machines.iter().filter(|it| !self.unsure.contains(&it.name));
+        let known: Vec<Subject<'_>> =
+            known.map(|it| Subject { name: &it.name, vm: &it.vm }).collect();
+        let mut report = validate::validate(&known, self.facts, &self.options.rules);
+        let is_fleet = self.loaded.is_fleet;
+        let trees: BTreeMap<&str, &Node> =
+            self.loaded.machines.iter().map(|it| (it.name.as_str(), &it.tree)).collect();
+        for it in report.iter_mut() {
+            let name = it.vm.as_deref().unwrap_or_default();
+            it.place = trees.get(name).map(|tree| tree.locate(&it.path));
+            if !is_fleet {
+                it.vm = None;
+            }
+        }
+        let said: BTreeSet<(Option<&str>, &str)> =
+            self.loaded.report.iter().map(|it| (it.vm.as_deref(), it.path.as_str())).collect();
+        report.retain(|it| !is_said(&it.path, |path| said.contains(&(it.vm.as_deref(), path))));
+        self.loaded.report.extend(report);
+    }
+
     fn finish(mut self) -> Loaded {
+        self.judge();
         self.loaded.report.sort();
         self.loaded
     }
+}
+
+/// Was the option, or one that it is part of, found wrong already? It was taken out for its form,
+/// and what it lacks now is judged no further.
+fn is_said(path: &str, said: impl Fn(&str) -> bool) -> bool {
+    let ends = path.match_indices(['.', '[']).map(|(at, _)| at).chain([path.len()]);
+    ends.filter_map(|end| path.get(..end)).any(said)
 }
 
 /// The directory of an absolute path.

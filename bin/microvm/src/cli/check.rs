@@ -2,11 +2,11 @@
 //! `microvm check`: what is wrong with descriptions.
 
 use plinth::err::Failure;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::load::{load, usage};
 use super::{Args, INVALID, World};
-use crate::diag::{Diagnostic, Severity};
+use crate::diag::Severity;
 use crate::pipeline::Loaded;
 
 /// `microvm check`
@@ -22,7 +22,7 @@ pub(super) fn check(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
         errors += of(Severity::Error);
         warnings += of(Severity::Warning);
         if args.json {
-            found.extend(loaded.report.iter().map(|it| diagnostic(it, &loaded)));
+            found.extend(loaded.report.iter().map(|it| it.to_json(&loaded.files)));
         } else {
             world.print(&loaded.report.text(&loaded.files))?;
             world.print(&summary(&word.to_string_lossy(), &loaded))?;
@@ -52,29 +52,4 @@ fn summary(name: &str, loaded: &Loaded) -> String {
         count => format!("{count} machines"),
     };
     format!("{name}: valid, {machines}{warned}\n")
-}
-
-fn diagnostic(it: &Diagnostic, loaded: &Loaded) -> Value {
-    let mut value = json!({
-        "code": it.code,
-        "severity": it.severity.name(),
-        "message": it.message,
-        "path": it.path,
-    });
-    if let Value::Object(members) = &mut value {
-        if let Some(hint) = &it.hint {
-            members.insert("hint".to_owned(), json!(hint));
-        }
-        if let Some(vm) = &it.vm {
-            members.insert("vm".to_owned(), json!(vm));
-        }
-        if let Some(place) = it.place {
-            let at = loaded.files.position(place);
-            let span = json!({
-                "file": at.path, "line": at.line, "column": at.column, "offset": place.offset,
-            });
-            members.insert("span".to_owned(), span);
-        }
-    }
-    value
 }
