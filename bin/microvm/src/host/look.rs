@@ -128,7 +128,9 @@ impl Host<'_> {
         for entry in entries.flatten() {
             let Ok(name) = entry.file_name().into_string() else { continue };
             // Packages are dated to the beginning of time; the change of the inode is their own.
-            let since = entry.metadata().map_or(0, |it| it.ctime());
+            let since = entry
+                .metadata()
+                .map_or(0, |it| it.ctime().saturating_mul(1_000_000_000) + it.ctime_nsec());
             found.push(Generation { name, since });
         }
         found.sort_by(|a, b| a.name.cmp(&b.name));

@@ -50,7 +50,7 @@ pub struct Link {
 pub struct Generation {
     /// Its name: sixteen digits of the hash, if it is whole; leftovers have others.
     pub name: String,
-    /// When it got there, in seconds; only the order counts.
+    /// When it got there, in nanoseconds; only the order counts.
     pub since: i64,
 }
 
