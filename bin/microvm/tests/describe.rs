@@ -142,3 +142,82 @@ fn one_machine_of_a_fleet_can_be_chosen() {
     assert_eq!(status, 4);
     assert!(text.contains("did you mean 'b'?"), "{text}");
 }
+
+#[test]
+fn every_word_is_explained_with_its_place() {
+    let dir = directory("explain", &[("lab.toml", LAB)]);
+    let lab = dir.join("lab.toml").display().to_string();
+    let (status, text) = microvm(&["explain", &lab]);
+    assert_eq!(status, 0, "{text}");
+    assert!(text.contains("-m 256M\n    mem: memory ("), "{text}");
+    assert!(text.contains("lab.toml:3)\n-smp 1\n    vcpu: virtual processors (default)"), "{text}");
+    let (_, argv) = microvm(&["show", "--argv", &lab]);
+    let explained: Vec<&str> = text.lines().filter(|line| !line.starts_with("    ")).collect();
+    let words: Vec<&str> = argv.lines().collect();
+    assert_eq!(explained.join(" "), words.join(" "), "every word, in its order");
+    for word in ["smp", "--smp"] {
+        let (_, text) = microvm(&["explain", &lab, "--", word]);
+        assert_eq!(text, "-smp 1\n    vcpu: virtual processors (default)\n");
+    }
+}
+
+#[test]
+fn a_key_is_explained_with_type_default_and_origin() {
+    let dir = directory("key", &[("lab.toml", LAB)]);
+    let lab = dir.join("lab.toml").display().to_string();
+    let (status, text) = microvm(&["explain", &lab, "volumes.size"]);
+    assert_eq!(status, 0, "{text}");
+    assert!(text.contains("volumes[0].size = 64 (") && text.contains("lab.toml:10)"), "{text}");
+    let (_, text) = microvm(&["explain", &lab, "microvm.hugepageMem"]);
+    assert!(text.contains("    default: false\n"), "{text}");
+    assert!(text.contains("not by qemu, which this machine has"), "{text}");
+    let (_, text) = microvm(&["--json", "explain", &lab, "mem"]);
+    let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(json["lab"]["values"][0]["value"], "256");
+    let (status, text) = microvm(&["explain", &lab, "memm"]);
+    assert_eq!(status, 2);
+    assert!(text.contains("did you mean 'mem'?"), "{text}");
+}
+
+#[test]
+fn differences_are_those_of_options_and_of_words() {
+    let dir = directory(
+        "diff",
+        &[("a.toml", LAB), ("b.toml", &LAB.replace("256", "384")), ("fleet.toml", FLEET)],
+    );
+    let path = |name: &str| dir.join(name).display().to_string();
+    let (a, b, fleet) = (path("a.toml"), path("b.toml"), path("fleet.toml"));
+    assert_eq!(microvm(&["diff", &a, &a]), (0, String::new()));
+    let (status, text) = microvm(&["diff", &a, &b]);
+    assert_eq!((status, text.as_str()), (1, "~ mem: 256 -> 384\n- -m 256M\n+ -m 384M\n"));
+    let (status, text) = microvm(&["diff", &a, &fleet]);
+    assert_eq!(status, 1);
+    assert!(text.contains("- machine lab\n") && text.contains("+ machine a\n"), "{text}");
+}
+
+#[test]
+fn packages_are_compared_as_descriptions_are() {
+    let dir = directory("packages", &[("a.toml", LAB)]);
+    let a = dir.join("a.toml").display().to_string();
+    let out = dir.join("out").display().to_string();
+    assert_eq!(microvm(&["build", "-o", &out, &a]).0, 0);
+    assert_eq!(microvm(&["diff", &out, &a]), (0, String::new()));
+    let (status, text) = microvm(&["diff", "--set", "vcpu=2", &out, &a]);
+    assert_eq!((status, text.as_str()), (1, "~ vcpu: 1 -> 2\n- -smp 1\n+ -smp 2\n"));
+    let nothing = dir.display().to_string();
+    assert_eq!(microvm(&["diff", &nothing, &a]).0, 4);
+    assert_eq!(microvm(&["diff", &a]).0, 2);
+}
+
+#[test]
+fn the_schema_and_completions_are_printed() {
+    let (status, text) = microvm(&["schema"]);
+    assert_eq!(status, 0);
+    let schema: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    for shell in ["bash", "zsh", "fish"] {
+        let (status, text) = microvm(&["completions", shell]);
+        assert!(status == 0 && text.contains("explain"), "{shell}: {text}");
+    }
+    assert_eq!(microvm(&["completions", "tcsh"]).0, 2);
+}

@@ -5,9 +5,12 @@
 //! here per family of commands. A command is a function of its arguments and its [`World`]. Results
 //! go to standard output, all else to standard error.
 
+mod about;
 pub mod args;
 mod build;
 mod check;
+mod diff;
+mod explain;
 mod host;
 mod load;
 mod show;
@@ -98,6 +101,10 @@ fn dispatch(command: &str, args: &Args, world: &mut World<'_>) -> Result<u8, Fai
         "build" => build::run(args, world),
         "internal" => crate::helper::run(args, world),
         "check" | "validate" => check::check(args, world),
+        "explain" => explain::explain(args, world),
+        "diff" => diff::diff(args, world),
+        "schema" => about::schema(world),
+        "completions" => about::completions(args, world),
         "show" => show::show(args, world),
         _ => Err(Failure::new(USAGE, format!("unknown command '{command}'"))),
     }

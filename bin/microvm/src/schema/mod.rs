@@ -6,11 +6,13 @@
 //! are those of microvm.nix, so that its documentation can be searched for them.
 
 mod gone;
+mod json;
 mod keys;
 mod machine;
 mod vmm;
 
 pub use gone::{GONE, Gone};
+pub use json::json_schema;
 pub use keys::KEYS;
 
 /// A set of hypervisors, as bits.

@@ -6,6 +6,9 @@ use std::fmt;
 
 use serde_json::Value;
 
+/// What the JSON of a machine has besides its options.
+const NO_OPTION: &str = "machineIdGiven";
+
 /// The options in the JSON of a machine: path to value, as in `volumes[0].size` to `64`.
 ///
 /// An empty list or table is an option too, so that every one of them is named.
@@ -13,6 +16,7 @@ use serde_json::Value;
 pub fn options(config: &Value) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     flatten("", config, &mut found);
+    found.remove(NO_OPTION);
     found
 }
 

@@ -4,7 +4,7 @@
 use plinth::cli::Command;
 
 use super::Args;
-use super::describe::{SHOW, VALIDATE};
+use super::describe::{COMPLETIONS, DIFF, EXPLAIN, SCHEMA, SHOW, VALIDATE};
 use super::flags::{CHECK, COMPAT, EMBED, FORCE, HYPERVISOR, OUT, SET, many};
 use super::host::{
     BALLOON, CONSOLE, CREATE, DEPLOY, DISABLE, ENABLE, GC, HOST, LIST, REMOVE, RESTART_COMMAND,
@@ -21,7 +21,11 @@ pub(super) const COMMANDS: &[Command<Args>] = &[
     },
     super::describe::CHECK,
     VALIDATE,
+    EXPLAIN,
     SHOW,
+    DIFF,
+    SCHEMA,
+    COMPLETIONS,
     INTERNAL,
     CREATE,
     UPDATE,

@@ -4,7 +4,7 @@
 use plinth::cli::{Command, Flag};
 
 use super::Args;
-use super::flags::{COMPAT, HYPERVISOR, SET, many, one, text};
+use super::flags::{COMPAT, HYPERVISOR, SET, many, one, optional, text};
 
 /// A way to look at a machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -129,4 +129,35 @@ pub(super) const SHOW: Command<Args> = Command {
     summary: "show a machine with every option set",
     flags: &[ARGV, FSTAB, MODULES, NET_SETUP, VM, SET, HYPERVISOR, COMPAT],
     positionals: &[one("FILE|NAME", "a description, a runner package, or a machine of this host")],
+};
+
+pub(super) const EXPLAIN: Command<Args> = Command {
+    name: "explain",
+    summary: "say where each word of the command line comes from, or what an option is",
+    flags: &[VM, SET, HYPERVISOR, COMPAT],
+    positionals: &[
+        one("FILE", "a description"),
+        optional("KEY|FLAG", "only this key, or this option of the hypervisor"),
+    ],
+};
+
+pub(super) const DIFF: Command<Args> = Command {
+    name: "diff",
+    summary: "compare two descriptions or packages",
+    flags: &[SET, HYPERVISOR, COMPAT],
+    positionals: &[one("A", "a description or a runner package"), one("B", "another one")],
+};
+
+pub(super) const SCHEMA: Command<Args> = Command {
+    name: "schema",
+    summary: "print the JSON Schema of descriptions, for editors",
+    flags: &[],
+    positionals: &[],
+};
+
+pub(super) const COMPLETIONS: Command<Args> = Command {
+    name: "completions",
+    summary: "print the completions for a shell",
+    flags: &[],
+    positionals: &[one("SHELL", "bash, zsh or fish")],
 };

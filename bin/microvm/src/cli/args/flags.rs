@@ -44,6 +44,11 @@ pub(super) const fn one(name: &'static str, help: &'static str) -> Positional<Ar
     word(name, help, Arity::Required)
 }
 
+/// A word that may stand once.
+pub(super) const fn optional(name: &'static str, help: &'static str) -> Positional<Args> {
+    word(name, help, Arity::Optional)
+}
+
 /// Words of any number.
 pub(super) const fn many(name: &'static str, help: &'static str) -> Positional<Args> {
     word(name, help, Arity::Many)
