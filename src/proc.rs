@@ -28,6 +28,9 @@ use crate::time::Time;
 /// Bytes read at a time.
 const CHUNK: usize = 16 << 10;
 
+/// How long a killed child is waited for by [`run_or_leave`].
+const LEAVE: Duration = Duration::from_secs(1);
+
 /// What a child may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -220,15 +223,42 @@ impl Pipe {
 /// # Errors
 /// As for [`Child::spawn`], and what poll(2) says.
 pub fn run(command: Command, limits: Limits) -> io::Result<Output> {
+    // Once killed, only its end matters; the kernel brings that about.
+    run_until(command, limits, None)?.ok_or_else(|| io::ErrorKind::TimedOut.into())
+}
+
+/// The same for a process that may be stuck in the kernel, where nothing can kill it: `None` when
+/// it has not ended a second after it was killed. It is reaped by a later call of this module.
+///
+/// # Errors
+/// As for [`run`].
+pub fn run_or_leave(command: Command, limits: Limits) -> io::Result<Option<Output>> {
+    run_until(command, limits, Some(LEAVE))
+}
+
+fn run_until(
+    command: Command,
+    limits: Limits,
+    leave: Option<Duration>,
+) -> io::Result<Option<Output>> {
     let mut child = Child::spawn(Time::monotonic(), command, limits)?;
-    let mut open = [true; 3];
+    let (mut open, mut left_at) = ([true; 3], None);
     loop {
         let now = Time::monotonic();
         if let Some(output) = child.advance(now) {
-            return Ok(output);
+            return Ok(Some(output));
         }
-        // Once killed, only its end matters; the kernel brings that about.
-        let patience = child.killed.is_none().then(|| now.until(child.deadline));
+        let patience = match (child.killed, leave) {
+            (None, _) => Some(now.until(child.deadline)),
+            (Some(_), None) => None,
+            (Some(_), Some(leave)) => {
+                let at = *left_at.get_or_insert(now + leave);
+                if at <= now {
+                    return Ok(None);
+                }
+                Some(now.until(at))
+            }
+        };
         let timeout = patience.and_then(|span| Timespec::try_from(span).ok());
         // A closed pipe would be ready for ever: the process itself stands in for it.
         let [process, ..] = child.fds();
@@ -348,6 +378,13 @@ mod tests {
         let pid = String::from_utf8_lossy(&output.stdout).trim().parse().expect("a number");
         let pid = Pid::from_raw(pid).expect("a process");
         rustix::process::kill_process(pid, Signal::KILL).expect("it was still running");
+    }
+
+    #[test]
+    fn a_child_that_dies_when_it_is_killed_is_not_left() {
+        let limits = Limits { time: Duration::from_millis(1), output: 9 };
+        let output = run_or_leave(sh("exec sleep 1000"), limits).expect("sh runs");
+        assert_eq!(output.map(|output| output.ending), Some(Ending::TimedOut));
     }
 
     #[test]

@@ -91,8 +91,16 @@ impl Notifier {
         self.send("WATCHDOG=1")
     }
 
+    /// What another service said, word for word.
+    ///
+    /// # Errors
+    /// As for [`Notifier::ready`].
+    pub fn forward(&self, message: &[u8]) -> io::Result<()> {
+        self.socket.send_to_addr(message, &self.manager).map(drop)
+    }
+
     fn send(&self, message: &str) -> io::Result<()> {
-        self.socket.send_to_addr(message.as_bytes(), &self.manager).map(drop)
+        self.forward(message.as_bytes())
     }
 }
 
@@ -181,12 +189,14 @@ mod tests {
         notifier.stopping().expect("send");
         notifier.status("3 controllers\nREADY=1").expect("send");
         notifier.watchdog().expect("send");
+        notifier.forward(b"READY=1\nX=2").expect("send");
         for message in [
             "READY=1",
             "RELOADING=1\nMONOTONIC_USEC=1234567",
             "STOPPING=1",
             "STATUS=3 controllers\\nREADY=1",
             "WATCHDOG=1",
+            "READY=1\nX=2",
         ] {
             assert_eq!(heard(&manager), message);
         }

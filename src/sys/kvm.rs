@@ -19,26 +19,76 @@ const KVM_GET_VCPU_MMAP_SIZE: libc::Ioctl = 0xAE04_u32 as libc::Ioctl;
 const KVM_CREATE_VCPU: libc::Ioctl = 0xAE41_u32 as libc::Ioctl;
 const KVM_SET_TSS_ADDR: libc::Ioctl = 0xAE47_u32 as libc::Ioctl;
 const KVM_SET_USER_MEMORY_REGION: libc::Ioctl = 0x4020_AE46_u32 as libc::Ioctl;
+const KVM_SET_REGS: libc::Ioctl = 0x4090_AE82_u32 as libc::Ioctl;
+const KVM_GET_SREGS: libc::Ioctl = 0x8138_AE83_u32 as libc::Ioctl;
+const KVM_SET_SREGS: libc::Ioctl = 0x4138_AE84_u32 as libc::Ioctl;
 const KVM_RUN: libc::Ioctl = 0xAE80_u32 as libc::Ioctl;
 
 /// The version that has not changed since 2007.
 const API_VERSION: i32 = 12;
-/// Where the processor finds its first instruction after a reset, within the last page below 4 GiB.
-const RESET_OFFSET: usize = 0xFF0;
-/// That page.
-const RESET_PAGE: u64 = 0xFFFF_F000;
-/// Three pages that some processors need for real mode, out of the way of everything.
+/// Three pages that some processors need, out of the way of everything.
 const TSS: libc::c_ulong = 0xFFFB_D000;
-/// Bytes of the page.
+/// Bytes of a page.
 const PAGE: usize = 4096;
-/// `hlt`.
-const HLT: u8 = 0xF4;
+/// Bytes of the machine's memory, from address zero.
+const MEMORY: usize = 16 * PAGE;
+/// The tables that map the first 2 MiB onto themselves, each pointing to the next, with the flags
+/// present and writable; the last one has a large page.
+const TABLES: [(usize, u64); 3] = [(0x1000, 0x2003), (0x2000, 0x3003), (0x3000, 0x83)];
+/// Where the instructions are, and the end of the stack.
+const CODE: usize = 0x4000;
+const STACK: usize = 0x8000;
+/// What is pushed there.
+const MARK: u64 = 0x1122_3344_5566_7788;
+/// `movabs MARK, %rax; push %rax; cpuid; mov $0x1000000, %ecx; loop .; hlt`.
+const PROGRAM: [u8; 21] = [
+    0x48, 0xB8, 0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, 0x50, 0x0F, 0xA2, 0xB9, 0x00, 0x00,
+    0x00, 0x01, 0xE2, 0xFE, 0xF4,
+];
 /// Where `exit_reason` lies in `struct kvm_run`, and what it is after a `hlt`.
 const EXIT_REASON: usize = 8;
 const EXIT_HLT: u32 = 5;
 
+/// `struct kvm_segment`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Segment {
+    base: u64,
+    limit: u32,
+    selector: u16,
+    /// Type, present, privilege, size, kind, long, granularity, available, unusable, padding.
+    bits: [u8; 10],
+}
+
+/// `struct kvm_sregs`, its descriptor tables as bytes.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Special {
+    /// cs, ds, es, fs, gs, ss, tr, ldt.
+    segments: [Segment; 8],
+    tables: [u64; 4],
+    cr0: u64,
+    cr2: u64,
+    cr3: u64,
+    cr4: u64,
+    cr8: u64,
+    efer: u64,
+    apic_base: u64,
+    interrupts: [u64; 4],
+}
+
+/// `struct kvm_regs`: the general registers, instruction pointer and flags last.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct General([u64; 18]);
+
+const _: () = assert!(size_of::<Segment>() == 24);
+const _: () = assert!(size_of::<Special>() == 0x138);
+const _: () = assert!(size_of::<General>() == 0x90);
+
 /// `struct kvm_userspace_memory_region`.
 #[repr(C)]
+#[derive(Clone, Copy)]
 struct Region {
     slot: u32,
     flags: u32,
@@ -71,6 +121,24 @@ impl Mapping {
     }
 }
 
+impl Mapping {
+    /// Writes `bytes`.
+    fn put(&self, at: usize, bytes: &[u8]) {
+        assert!(at + bytes.len() <= self.len);
+        let place = self.at.as_ptr().cast::<u8>().wrapping_add(at);
+        // SAFETY: the place is within the mapping, which nobody else refers to.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), place, bytes.len()) };
+    }
+
+    /// Reads `N` bytes, which the kernel or the machine may have written.
+    fn get<const N: usize>(&self, at: usize) -> [u8; N] {
+        assert!(at + N <= self.len);
+        let place = self.at.as_ptr().cast::<u8>().wrapping_add(at).cast::<[u8; N]>();
+        // SAFETY: the place is within the mapping, and bytes have no alignment.
+        unsafe { place.read_volatile() }
+    }
+}
+
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: this is what mmap gave, and nobody holds a reference into it.
@@ -96,8 +164,22 @@ fn odd(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
 }
 
-/// Makes a machine with one processor and has it execute one instruction; on processors other than
-/// x86-64 the machine is made, and nothing is executed.
+/// A request whose argument is a structure, which the kernel reads or fills.
+fn exchange<T: Copy>(fd: RawFd, request: libc::Ioctl, value: &mut T) -> io::Result<()> {
+    // The request's number has the size of its structure.
+    assert_eq!((request >> 16) & 0x3FFF, size_of::<T>() as libc::Ioctl);
+    // SAFETY: the kernel reads or writes one `T`, which is plain numbers, as its size says.
+    let code = unsafe { libc::ioctl(fd, request, std::ptr::from_mut(value)) };
+    if code < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Makes a machine with one processor and has it execute a few instructions in long mode, with
+/// paging and a stack; on processors other than x86-64 the machine is made, and nothing is
+/// executed.
+///
+/// A single `hlt` proves too little: there are hosts whose KVM interprets a kernel's instructions
+/// one by one, so that no kernel gets anywhere. Sixteen million rounds of a loop take some
+/// hundredths of a second where a processor runs them, and half a minute there.
 ///
 /// # Errors
 /// What the device says; `InvalidData` when it answers, but not as KVM does.
@@ -107,21 +189,17 @@ pub fn probe(device: &Path) -> io::Result<()> {
         return Err(odd("another version of the interface"));
     }
     let machine = make(kvm.as_raw_fd(), KVM_CREATE_VM)?;
-    let page = Mapping::new(PAGE, None)?;
+    let memory = Mapping::new(MEMORY, None)?;
     if cfg!(target_arch = "x86_64") {
         ask(machine.as_raw_fd(), KVM_SET_TSS_ADDR, TSS)?;
-        // SAFETY: the offset is within the page, which nobody else refers to.
-        unsafe { page.at.as_ptr().cast::<u8>().wrapping_add(RESET_OFFSET).write(HLT) };
-        let host = page.at.as_ptr().expose_provenance() as u64;
-        let region = Region { slot: 0, flags: 0, guest: RESET_PAGE, size: PAGE as u64, host };
-        // SAFETY: the kernel reads one region. Should the page go before the machine does, the
-        // kernel takes it from the machine as well.
-        let code = unsafe {
-            libc::ioctl(machine.as_raw_fd(), KVM_SET_USER_MEMORY_REGION, &raw const region)
-        };
-        if code < 0 {
-            return Err(io::Error::last_os_error());
+        for (at, entry) in TABLES {
+            memory.put(at, &entry.to_le_bytes());
         }
+        memory.put(CODE, &PROGRAM);
+        let host = memory.at.as_ptr().expose_provenance() as u64;
+        let mut region = Region { slot: 0, flags: 0, guest: 0, size: MEMORY as u64, host };
+        // Should the memory go before the machine does, the kernel takes it from the machine, too.
+        exchange(machine.as_raw_fd(), KVM_SET_USER_MEMORY_REGION, &mut region)?;
     }
     let processor = make(machine.as_raw_fd(), KVM_CREATE_VCPU)?;
     if cfg!(target_arch = "x86_64") {
@@ -130,18 +208,54 @@ pub fn probe(device: &Path) -> io::Result<()> {
             return Err(odd("no room for the state of a processor"));
         }
         let state = Mapping::new(size, Some(processor.as_raw_fd()))?;
+        enter_long_mode(processor.as_raw_fd())?;
         ask(processor.as_raw_fd(), KVM_RUN, 0)?;
-        // SAFETY: the field lies within the mapping, aligned, and the kernel writes it in KVM_RUN
-        // only.
-        let reason = unsafe {
-            state.at.as_ptr().cast::<u8>().wrapping_add(EXIT_REASON).cast::<u32>().read_volatile()
-        };
-        if reason != EXIT_HLT {
-            return Err(odd("the instruction was not executed"));
+        let reason = state.get::<4>(EXIT_REASON);
+        let pushed = memory.get::<8>(STACK - 8);
+        if u32::from_ne_bytes(reason) != EXIT_HLT || u64::from_le_bytes(pushed) != MARK {
+            return Err(odd("the instructions were not executed"));
         }
     }
-    drop((processor, machine, page));
+    drop((processor, machine, memory));
     Ok(())
+}
+
+/// Sets the processor up as a kernel finds it behind its boot loader: 64 bits, paging, flat
+/// segments.
+fn enter_long_mode(processor: RawFd) -> io::Result<()> {
+    let none = Segment { base: 0, limit: 0, selector: 0, bits: [0; 10] };
+    let mut special = Special {
+        segments: [none; 8],
+        tables: [0; 4],
+        cr0: 0,
+        cr2: 0,
+        cr3: 0,
+        cr4: 0,
+        cr8: 0,
+        efer: 0,
+        apic_base: 0,
+        interrupts: [0; 4],
+    };
+    exchange(processor, KVM_GET_SREGS, &mut special)?;
+    let flat =
+        Segment { base: 0, limit: u32::MAX, selector: 16, bits: [3, 1, 0, 1, 1, 0, 1, 0, 0, 0] };
+    let code = Segment { selector: 8, bits: [11, 1, 0, 0, 1, 1, 1, 0, 0, 0], ..flat };
+    for (segment, value) in special.segments.iter_mut().zip([code, flat, flat, flat, flat, flat]) {
+        *segment = value;
+    }
+    special.cr3 = 0x1000;
+    special.cr4 = 0x20; // physical address extension
+    special.cr0 = 0x8005_0033; // paging, write protection, protected mode
+    special.efer = 0x500; // long mode, enabled and active
+    exchange(processor, KVM_SET_SREGS, &mut special)?;
+    let mut general = General([0; 18]);
+    let [.., rip, flags] = &mut general.0;
+    (*rip, *flags) = (CODE as u64, 2);
+    // rax, rbx, rcx, rdx, rsi, rdi, rsp.
+    if let Some(stack) = general.0.get_mut(6) {
+        *stack = STACK as u64;
+    }
+    exchange(processor, KVM_SET_REGS, &mut general)
 }
 
 #[cfg(test)]

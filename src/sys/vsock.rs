@@ -64,6 +64,23 @@ pub fn listen(port: u32, backlog: i32) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// The context at the other end of a connection.
+///
+/// # Errors
+/// What getpeername(2) says; `InvalidData` for a socket of another family.
+pub fn peer(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut from = address(ANY, 0);
+    let size = size_of::<libc::sockaddr_vm>();
+    let mut len = libc::socklen_t::try_from(size).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: the kernel writes at most `len` bytes of the address, and its length.
+    let code = unsafe { libc::getpeername(fd.as_raw_fd(), (&raw mut from).cast(), &raw mut len) };
+    if code != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let known = from.svm_family == AddressFamily::VSOCK.as_raw();
+    if known { Ok(from.svm_cid) } else { Err(io::ErrorKind::InvalidData.into()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,6 +92,13 @@ mod tests {
         let code = error.raw_os_error();
         let possible = [libc::ENODEV, libc::EAFNOSUPPORT, libc::ECONNRESET, libc::ETIMEDOUT];
         assert!(possible.into_iter().any(|it| code == Some(it)), "{error}");
+    }
+
+    #[test]
+    fn a_socket_of_another_family_has_no_context() {
+        let (near, _far) = std::os::unix::net::UnixStream::pair().expect("sockets");
+        let error = peer(std::os::fd::AsFd::as_fd(&near)).expect_err("no context");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     }
 
     #[test]

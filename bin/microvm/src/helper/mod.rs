@@ -8,9 +8,11 @@
 
 mod balloon;
 mod connect;
+pub mod kvm;
 mod launch;
 pub mod lines;
 mod mkvolume;
+pub mod notify;
 mod pty;
 mod relay;
 mod shutdown;
@@ -40,6 +42,8 @@ pub fn run(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
         "mkvolume" => mkvolume::run(&call, world),
         "shutdown" => shutdown::run(&call),
         "balloon" => balloon::run(&call, world),
+        "notify-relay" => notify::run(&call, world),
+        "kvm-probe" => kvm::run(&call, world),
         "virtiofsd" => virtiofsd::run(&call, world),
         "tcp-relay" => connect::tcp(&call),
         "vsock-connect" => connect::vsock(&call),

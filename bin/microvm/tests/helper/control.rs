@@ -3,14 +3,13 @@
 //! early to close, or talk nonsense.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use plinth::proc::Ending;
 
 use crate::support::{
-    Directory, Peer, Running, Script, Step, internal, run, say, stdout, until, verdict,
+    Directory, Peer, Running, Script, Step, internal, run, say, script, stdout, until, verdict,
 };
 
 const GREETING: &str = "{\"QMP\": {\"version\": {}, \"capabilities\": []}}\r\n";
@@ -225,9 +224,7 @@ fn cloud_hypervisor_is_told_the_amount_and_asked_for_it() {
 /// A program that notes its words and prints `answer`.
 fn program(at: &Path, answer: &str) -> String {
     let path = at.join("client");
-    let script = format!("#!/bin/sh\necho \"$*\" >>said\nprintf '%s' '{answer}'\n");
-    fs::write(&path, script).expect("a script");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
+    script(&path, &format!("echo \"$*\" >>said\nprintf '%s' '{answer}'"));
     path.to_string_lossy().into_owned()
 }
 

@@ -83,6 +83,17 @@ impl Drop for Running {
     }
 }
 
+/// Makes an executable script of these lines for the shell.
+///
+/// Another process writes it: a descriptor of ours, open for writing, might be inherited by what
+/// another test starts just now, and the script could not be executed.
+pub(crate) fn script(path: &Path, lines: &str) {
+    let mut command = Command::new("sh");
+    command.args(["-c", "printf '#!/bin/sh\\n%s\\n' \"$1\" >\"$0\" && chmod 755 \"$0\""]);
+    command.arg(path).arg(lines);
+    assert_eq!(verdict(&run(command)), (Ending::Exited(0), String::new()));
+}
+
 /// Waits until `done` says so.
 ///
 /// # Panics

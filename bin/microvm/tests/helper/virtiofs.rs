@@ -5,7 +5,6 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,7 +14,7 @@ use plinth::proc::Ending;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use crate::support::{Directory, LONG, Running, internal, run, until, verdict};
+use crate::support::{Directory, LONG, Running, internal, run, script, until, verdict};
 
 /// The daemon, with the loader and the libraries that it needs.
 fn daemon() -> PathBuf {
@@ -165,10 +164,9 @@ fn root_real_daemons_are_ready_restarted_and_ended() {
 }
 
 /// A program in place of the daemon.
-fn script(at: &Path, text: &str) -> PathBuf {
+fn fake(at: &Path, lines: &str) -> PathBuf {
     let path = at.join("daemon");
-    fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("a script");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
+    script(&path, lines);
     path
 }
 
@@ -176,7 +174,7 @@ fn script(at: &Path, text: &str) -> PathBuf {
 fn five_quick_ends_in_a_row_end_everything() {
     let at = Directory::new();
     package(&at, &["a"]);
-    let binary = script(&at, "echo x >>starts; echo 'no such group' >&2; exit 3");
+    let binary = fake(&at, "echo x >>starts; echo 'no such group' >&2; exit 3");
     let mut supervisor = Supervisor::new(&at, &binary);
     assert_eq!(supervisor.line("group"), "virtiofsd-a: no such group");
     supervisor.line("virtiofsd-a: ended at once too often: giving up");
@@ -189,7 +187,7 @@ fn five_quick_ends_in_a_row_end_everything() {
 fn a_daemon_that_ignores_the_signal_is_killed() {
     let at = Directory::new();
     package(&at, &["a"]);
-    let binary = script(&at, "trap '' TERM; : >a.sock; while :; do sleep 1; done");
+    let binary = fake(&at, "trap '' TERM; : >a.sock; while :; do sleep 1; done");
     let mut supervisor = Supervisor::new(&at, &binary);
     assert_eq!([supervisor.told(), supervisor.told()], ["STATUS=1 share", "READY=1"]);
     supervisor.signal(Signal::TERM);
@@ -205,7 +203,7 @@ fn what_is_missing_is_named_before_anything_starts() {
     let with = |binary: &str| -> Command {
         internal(&at, ["virtiofsd", "--package", "package", "--binary", binary])
     };
-    let started = script(&at, "touch started");
+    let started = fake(&at, "touch started");
     let (ending, said) = verdict(&run(with(&started.to_string_lossy())));
     assert_eq!(ending, Ending::Exited(1));
     assert_eq!(said, "microvm: the directory b of the share b is missing\n");

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use plinth::proc::Ending;
 
-use crate::support::{Directory, Running, internal, run, stdout, until, verdict};
+use crate::support::{self, Directory, Running, internal, run, stdout, until, verdict};
 
 const UUID: &str = "115da406-dfb8-b88d-0dbd-d4cc391fe2a3";
 
@@ -115,9 +115,7 @@ fn a_program_that_fails_leaves_nothing_and_is_quoted() {
 fn mkfs(at: &Path, script: &str) -> String {
     let dir = at.join("bin");
     fs::create_dir_all(&dir).expect("a directory");
-    let program = dir.join("mkfs.ext4");
-    fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("a script");
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("a mode");
+    support::script(&dir.join("mkfs.ext4"), script);
     format!("{}:/usr/bin:/bin", dir.display())
 }
 

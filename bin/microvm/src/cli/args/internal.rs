@@ -70,6 +70,8 @@ pub struct Internal {
     pub unix: Option<PathBuf>,
     /// A vsock port to listen on.
     pub vsock: Option<u32>,
+    /// The only machine that is heard there.
+    pub cid: Option<u32>,
     /// A runner package.
     pub package: Option<PathBuf>,
     /// The program of a daemon.
@@ -246,6 +248,10 @@ const FLAGS: &[Flag<Args>] = &[
     }),
     Flag::option(None, "vsock", "PORT", "notify-relay: listen on this port", |a: &mut Args, v| {
         a.internal.vsock = Some(num(v)?);
+        Ok(())
+    }),
+    Flag::option(None, "cid", "CID", "notify-relay: hear this machine alone", |a: &mut Args, v| {
+        a.internal.cid = Some(num(v)?);
         Ok(())
     }),
     Flag::option(None, "package", "DIR", "the runner package", |a: &mut Args, v| {
