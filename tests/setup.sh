@@ -50,6 +50,8 @@ test -e /usr/include/zlib.h zlib1g-dev
 test -e /usr/include/$(arch)-linux-gnu/sys/sdt.h systemtap-sdt-dev
 command -v bpftool          bpftool
 command -v debootstrap      debootstrap
+command -v mkfs.erofs       erofs-utils
+command -v ip               iproute2
 test -e /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
 TABLE
 }
@@ -200,6 +202,8 @@ guest() {
   for version; do
     case $version in
       6.1) kernel 6.1 "$guest_suite" 'linux-image-6\.1\.[0-9]+-[0-9]+-cloud-amd64' ;;
+      # The ones for clouds lack 9p.
+      6.1-generic) kernel 6.1-generic "$guest_suite" 'linux-image-6\.1\.[0-9]+-[0-9]+-amd64' ;;
       6.12) kernel 6.12 "$guest_suite" 'linux-image-6\.12\.[0-9]+\+deb12-cloud-amd64' ;;
       sid) kernel sid "$newest_suite" 'linux-image-[0-9.]+(\+deb[0-9]+)?-cloud-amd64' ;;
     esac
@@ -232,7 +236,7 @@ reference() {
 case ${1:-all} in
   all)
     system
-    guest 6.1 6.12 sid
+    guest 6.1 6.1-generic 6.12 sid
     if [ "$(id -u)" -eq 0 ]; then
       reference
     elif [ ! -e "$cache/reference.ext4" ]; then
@@ -240,7 +244,7 @@ case ${1:-all} in
     fi
     ;;
   system) system ;;
-  guest) guest 6.1 6.12 sid ;;
+  guest) guest 6.1 6.1-generic 6.12 sid ;;
   demo)
     system
     guest 6.1

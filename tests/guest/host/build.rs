@@ -57,6 +57,15 @@ pub fn tinybpf(workspace: &Path) -> Result<PathBuf, BuildError> {
     BUILT.get_or_init(|| build(workspace, &profile, &["-p", "tinybpf", "--bin", "tinybpf"])).clone()
 }
 
+/// The directory that holds `microvm`; it runs on this host, and need be neither small nor static.
+///
+/// # Errors
+/// [`BuildError`] when cargo fails; its own words went to stderr.
+pub fn microvm(workspace: &Path) -> Result<PathBuf, BuildError> {
+    static BUILT: OnceLock<Result<PathBuf, BuildError>> = OnceLock::new();
+    BUILT.get_or_init(|| build(workspace, "lab", &["-p", "microvm"])).clone()
+}
+
 /// The directory that holds the BPF objects: fixtures, `programs`, `broken`, and `probed`.
 ///
 /// # Errors

@@ -60,9 +60,7 @@ pub fn pack(
     skeleton(&mut archive);
     let init = build::init(found.workspace())?.join("guest-init");
     archive.file("init", 0o755, &read(&init)?);
-    let busybox = lab::on_path("busybox").ok_or("busybox is missing, run tests/setup.sh system")?;
-    program(&mut archive, Path::new("/"), &busybox, "bin/busybox")?;
-    archive.link("bin/sh", "busybox");
+    self::shell(&mut archive)?;
 
     let mut wanted: Vec<&str> = MODULES.to_vec();
     wanted.extend(scenario.needs.modules);
@@ -93,6 +91,17 @@ pub fn pack(
     );
     archive.file("etc/rig", 0o644, setting.as_bytes());
     Ok(archive.finish())
+}
+
+/// Puts busybox in, and a link to it for a shell.
+///
+/// # Errors
+/// It is missing on this host.
+pub fn shell(archive: &mut Archive) -> Result<(), Box<dyn Error>> {
+    let busybox = lab::on_path("busybox").ok_or("busybox is missing, run tests/setup.sh system")?;
+    program(archive, Path::new("/"), &busybox, "bin/busybox")?;
+    archive.link("bin/sh", "busybox");
+    Ok(())
 }
 
 fn skeleton(archive: &mut Archive) {
@@ -126,7 +135,10 @@ fn objects(archive: &mut Archive, found: &lab::Lab) -> Result<(), Box<dyn Error>
 }
 
 /// Puts the modules in and lists them in `etc/rig.modules`, one `PATH [PARAMETERS]` a line.
-fn modules(archive: &mut Archive, tree: &Path, wanted: &[&str]) -> Result<(), Box<dyn Error>> {
+///
+/// # Errors
+/// A module is unknown or unreadable.
+pub fn modules(archive: &mut Archive, tree: &Path, wanted: &[&str]) -> Result<(), Box<dyn Error>> {
     let text = |name| fs::read_to_string(tree.join(name));
     let known = Modules::parse(&text("modules.dep")?, &text("modules.builtin")?);
     let mut list = String::new();

@@ -87,6 +87,15 @@ impl Lab {
         Ok(self.root.join("programs"))
     }
 
+    /// The daemon that serves directories to virtual machines.
+    ///
+    /// # Errors
+    /// [`Missing`] when it was not brought.
+    pub fn virtiofsd(&self) -> Result<PathBuf, Missing> {
+        self.piece("virtiofsd/ready", "virtiofsd", "guest")?;
+        Ok(self.root.join("virtiofsd/run"))
+    }
+
     /// The disk image with the reference implementation.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ pub mod elf;
 pub mod image;
 pub mod kinds;
 pub mod lab;
+pub mod machine;
 pub mod modules;
 pub mod qemu;
 pub mod run;

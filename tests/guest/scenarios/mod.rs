@@ -31,6 +31,8 @@ use crate::inside::Outcome;
 pub enum Kernel {
     /// Debian 12's own.
     V6_1,
+    /// The same with the drivers of real machines, and 9p.
+    Generic,
     /// The newer one that Debian 12 offers.
     V6_12,
     /// The newest that Debian's unstable suite carries, whatever its number is today.
@@ -48,6 +50,7 @@ impl fmt::Display for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::V6_1 => "6.1",
+            Self::Generic => "6.1-generic",
             Self::V6_12 => "6.12",
             Self::Sid => "sid",
         })

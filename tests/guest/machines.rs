@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `microvm` and QEMU for real: machines are built from descriptions, booted under emulation, looked
+//! at from both sides, and stopped by their own scripts.
+
+use std::error::Error;
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::process::Command;
+use std::time::Duration;
+
+use rig::host::lab::Lab;
+use rig::host::machine::Machine;
+use rig::scenarios::Kernel;
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+const DISKS: [&str; 4] = ["virtio_mmio", "virtio_pci", "virtio_blk", "erofs"];
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The description of a machine with something of everything.
+fn described(machine: &str, port: u16) -> String {
+    format!(
+        r#"
+        hostName = "t-{machine}"
+        mem = 256
+        kernel = "vmlinuz"
+        initrdPath = "initrd"
+        console = "socket"
+        balloon = true
+        kernelParams = ["quiet"]
+        storeDisk = "root.erofs"
+        storeDiskIsRoot = false
+        credentialFiles = {{ KEY = "secret" }}
+        [qemu]
+        machine = "{machine}"
+        accel = "tcg"
+        aio = "threads"
+        [[volumes]]
+        image = "made.img"
+        size = 16
+        label = "data"
+        serial = "SER-1"
+        [[volumes]]
+        image = "fixed.img"
+        readOnly = true
+        autoCreate = false
+        [[interfaces]]
+        type = "user"
+        id = "net0"
+        mac = "02:00:00:00:00:01"
+        [[forwardPorts]]
+        host = {{ address = "127.0.0.1", port = {port} }}
+        guest = {{ port = 80 }}
+        "#
+    )
+}
+
+/// Disks, network, balloon and credentials on one machine type.
+fn machine_type(machine: &str) -> Outcome {
+    let port = free_port()?;
+    let toml = described(machine, port);
+    let modules: Vec<&str> =
+        DISKS.into_iter().chain(["virtio_net", "virtio_balloon", "qemu_fw_cfg"]).collect();
+    let mut vm = Machine::start(machine, Kernel::V6_1, &modules, &toml, |at| {
+        fs::write(at.join("secret"), "of the host\n")?;
+        fs::write(at.join("fixed.img"), "never changed".repeat(400))?;
+        fs::create_dir(at.join("root"))?;
+        fs::write(at.join("root/file"), "in the root image\n")?;
+        let made = Command::new("mkfs.erofs")
+            .args(["--quiet", "-T0", "--all-root", "root.erofs", "root"])
+            .current_dir(at)
+            .status()?;
+        if made.success() { Ok(Vec::new()) } else { Err(io::Error::other("mkfs.erofs")) }
+    })?;
+
+    // The root image is the first disk, and cannot be written.
+    assert_eq!(vm.guest("cat /sys/block/vda/ro")?, "1\n");
+    vm.guest("mount -t erofs -o ro /dev/vda /mnt")?;
+    assert_eq!(vm.guest("cat /mnt/file")?, "in the root image\n");
+    vm.guest("umount /mnt")?;
+
+    // The first volume was made with a label; its serial number arrives.
+    assert_eq!(vm.guest("cat /sys/block/vdb/serial")?, "SER-1");
+    // The label has its place in the second KiB of an ext4.
+    assert_eq!(vm.guest("dd if=/dev/vdb bs=1 skip=1144 count=4 2>/dev/null")?, "data");
+    vm.guest("mount -t ext4 /dev/vdb /mnt && echo written >/mnt/file && umount /mnt")?;
+
+    // The second is read-only on both sides.
+    assert_eq!(vm.guest("cat /sys/block/vdc/ro")?, "1\n");
+    assert!(vm.guest("echo x >/dev/vdc").is_err());
+
+    let key = "/sys/firmware/qemu_fw_cfg/by_name/opt/io.systemd.credentials/KEY/raw";
+    assert_eq!(vm.guest(&format!("cat {key}"))?, "of the host\n");
+
+    // A port of the host is answered by the guest.
+    vm.guest("ifconfig lo up; ifconfig eth0 10.0.2.15 && httpd -h /www")?;
+    assert!(fetch(port)?.ends_with("answered by the guest\n"));
+
+    // The balloon takes what is said, and gives it back.
+    let free = |vm: &mut Machine| -> Result<u64, Box<dyn Error>> {
+        let text = vm.guest("awk '/MemFree/ { print $2 }' /proc/meminfo")?;
+        Ok(text.trim().parse()?)
+    };
+    let before = free(&mut vm)?;
+    assert_eq!(vm.script("microvm-balloon", &["64"])?.trim(), "64");
+    let taken = before - free(&mut vm)?;
+    assert!((60 << 10..=72 << 10).contains(&taken), "{taken} KiB are gone");
+    assert_eq!(vm.script("microvm-balloon", &["0"])?.trim(), "0");
+    let left = before.abs_diff(free(&mut vm)?);
+    assert!(left < 8 << 10, "{left} KiB did not come back");
+
+    vm.stop()
+}
+
+/// A port on which nobody listens.
+fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// Asks a web server for its first page.
+fn fetch(port: u16) -> io::Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// The description of a machine with two processors and one disk, on which `more` follows.
+fn small(name: &str, machine: &str, more: &str) -> String {
+    format!(
+        "hostName = \"{name}\"\nmem = 256\nvcpu = 2\nkernel = \"vmlinuz\"\ninitrdPath = \"initrd\"\n\
+         console = \"socket\"\nkernelParams = [\"quiet\"]\n\
+         [qemu]\nmachine = \"{machine}\"\naccel = \"tcg\"\naio = \"threads\"\n{more}"
+    )
+}
+
+/// A tap with a queue for each processor, in a network namespace of its own.
+fn tap() -> Outcome {
+    let more = "[[interfaces]]\ntype = \"tap\"\nid = \"vm-tap\"\nmac = \"02:00:00:00:00:02\"\n";
+    let modules = ["virtio_pci", "virtio_net"];
+    let space = format!("machines-{}", std::process::id());
+    let ip = |words: &[&str]| -> io::Result<String> {
+        let output = Command::new("ip").args(words).output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() { Ok(text) } else { Err(io::Error::other(format!("{words:?}"))) }
+    };
+    ip(&["netns", "add", &space])?;
+    let enter = ["ip", "netns", "exec", &space].map(str::to_owned).to_vec();
+    let toml = small("t-tap", "q35", more);
+    let outcome = (|| -> Outcome {
+        let mut vm = Machine::start("tap", Kernel::V6_1, &modules, &toml, |at| {
+            // The script of the package makes the tap; the machine then runs beside it.
+            let both = "cd \"$0\" && MICROVM_USER=root package/bin/tap-up && exec \"$1\"";
+            let at = at.to_string_lossy().into_owned();
+            Ok([enter.clone(), ["sh", "-c", both, &at].map(str::to_owned).to_vec()].concat())
+        })?;
+        ip(&["-n", &space, "addr", "add", "10.9.0.1/24", "dev", "vm-tap"])?;
+        let details = ip(&["-n", &space, "-d", "link", "show", "vm-tap"])?;
+        assert!(details.contains("multi_queue"), "{details}");
+        vm.guest("ifconfig eth0 10.9.0.2")?;
+        assert_eq!(vm.guest("ls -d /sys/class/net/eth0/queues/rx-* | wc -l")?.trim(), "2");
+        vm.guest("ping -c 2 -W 20 10.9.0.1")?;
+        vm.stop()
+    })();
+    ip(&["netns", "del", &space])?;
+    outcome
+}
+
+/// Directories of the host by both protocols, and a display.
+fn shares() -> Outcome {
+    let port = free_port()?;
+    let more = format!(
+        "extraArgs = [\"-vnc\", \"127.0.0.1:{}\", \"-vga\", \"std\"]\n\
+         [virtiofsd]\nbinary = {:?}\ngroup = \"\"\n\
+         [[shares]]\ntag = \"nine\"\nsource = \"nine\"\nsecurityModel = \"mapped\"\n\
+         [[shares]]\nproto = \"virtiofs\"\ntag = \"vfs\"\nsource = \"vfs\"\n",
+        i32::from(port) - 5900,
+        Lab::find().virtiofsd()?,
+    );
+    let toml = small("t-shares", "q35", &more);
+    let modules = ["virtio_pci", "9p", "9pnet_virtio", "virtiofs"];
+    let mut vm = Machine::start("shares", Kernel::Generic, &modules, &toml, |at| {
+        for name in ["nine", "vfs"] {
+            fs::create_dir(at.join(name))?;
+            fs::write(at.join(name).join("file"), "of the host\n")?;
+        }
+        // The daemon must be there before the machine: its own script, then the machine.
+        let both = "cd \"$0\" && { package/bin/virtiofsd-run & } && exec \"$1\"";
+        let at = at.to_string_lossy().into_owned();
+        Ok(["sh", "-c", both, &at].map(str::to_owned).to_vec())
+    })?;
+    vm.guest("mount -t 9p -o trans=virtio,version=9p2000.L,msize=65536 nine /mnt")?;
+    assert_eq!(vm.guest("cat /mnt/file")?, "of the host\n");
+    vm.guest("echo back >/mnt/answer && umount /mnt && mount -t virtiofs vfs /mnt")?;
+    assert_eq!(vm.guest("cat /mnt/file")?, "of the host\n");
+    vm.guest("echo back >/mnt/answer && umount /mnt")?;
+    for name in ["nine", "vfs"] {
+        assert_eq!(fs::read_to_string(vm.directory.join(name).join("answer"))?, "back\n");
+    }
+    let mut banner = [0; 4];
+    TcpStream::connect(("127.0.0.1", port))?.read_exact(&mut banner)?;
+    assert_eq!(&banner, b"RFB ");
+    vm.stop()
+}
+
+fn judge(outcome: Outcome) {
+    if let Err(error) = outcome {
+        panic!("{error}");
+    }
+}
+
+#[test]
+fn the_machine_microvm_has_all_that_was_described() {
+    judge(machine_type("microvm"));
+}
+
+#[test]
+fn the_machine_q35_has_all_that_was_described() {
+    judge(machine_type("q35"));
+}
+
+#[test]
+fn the_machine_pc_has_all_that_was_described() {
+    judge(machine_type("pc"));
+}
+
+#[test]
+fn root_a_tap_has_a_queue_for_each_processor() {
+    judge(tap());
+}
+
+#[test]
+fn root_directories_of_the_host_are_there_by_both_protocols() {
+    judge(shares());
+}
