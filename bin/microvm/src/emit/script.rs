@@ -60,6 +60,11 @@ impl Script {
         let mut text = format!("#!{}\n", self.shell);
         text.push_str(&format!("# microvm {version}\n"));
         text.push_str(&format!("# Generated from {source} — do not edit\n"));
+        if self.lines.iter().any(|line| has_literal(line)) {
+            text.push_str(
+                "# shellcheck disable=SC2016 # texts of the description stay as they are\n",
+            );
+        }
         text.push_str("set -eu\n");
         if self.needs_package || (self.needs_helper && self.embedded) {
             text.push_str("here=${0%/*}\n");
@@ -80,4 +85,18 @@ impl Script {
         }
         text
     }
+}
+
+/// Does something stand in single quotes that a shell would expand outside of them?
+fn has_literal(line: &str) -> bool {
+    let (mut single, mut double) = (false, false);
+    for c in line.chars() {
+        match c {
+            '\'' if !double => single = !single,
+            '"' if !single => double = !double,
+            '$' | '`' if single => return true,
+            _ => {}
+        }
+    }
+    false
 }

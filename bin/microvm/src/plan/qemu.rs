@@ -311,7 +311,8 @@ fn control(b: &mut Builder, facts: &Facts<'_>) {
     let vm = facts.vm;
     // The helper of a bridge is a program, which the sandbox would not let start.
     let has_bridge = vm.interfaces_of(InterfaceType::Bridge).next().is_some();
-    if vm.qemu.sandbox && !has_bridge {
+    // macOS has no such thing.
+    if vm.qemu.sandbox && !has_bridge && !vm.host_system.is_darwin() {
         b.from("qemu.sandbox", "QEMU gives up system calls").pair("-sandbox", "on");
     }
     if let Some(user) = &vm.user {

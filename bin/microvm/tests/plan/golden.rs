@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Descriptions and the command lines that they must give, byte for byte.
 //!
-//! Each directory of `fixtures/microvm/golden` holds `in.toml`, `argv.txt` with one word a line, and
-//! `plan.txt` with what surrounds the command; further files of the plan stand there under their
-//! names. Where a description must be refused, `errors.txt` has what is said. A directory whose name
-//! ends in `-compat` is planned with upstream's bytes. `BLESS=1 cargo test` writes what is missing,
-//! and only that: a file that is there is a promise.
+//! Each directory of `fixtures/microvm/golden` holds `in.toml`, `argv.txt` with one word a line,
+//! and `plan.txt` with what surrounds the command; further files of the plan stand there under
+//! their names. Where a description must be refused, `errors.txt` has what is said. A directory
+//! whose name ends in `-compat` is planned with upstream's bytes. `BLESS=1 cargo test` writes what
+//! is missing, and only that: a file that is there is a promise.
 
 use std::fs;
 use std::path::Path;
@@ -105,4 +105,14 @@ fn golden_command_lines_are_those_of_the_fixtures() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_golden_case_has_a_fixture() {
+    let names: Vec<String> = cases().iter().map(|case| crate::support::name(case)).collect();
+    let missing: Vec<String> = (1..=50)
+        .map(|number| format!("G{number:02}"))
+        .filter(|number| !names.iter().any(|name| name.starts_with(number)))
+        .collect();
+    assert!(missing.is_empty(), "no case for {}", missing.join(", "));
 }
