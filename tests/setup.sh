@@ -6,6 +6,7 @@
 #   tests/setup.sh             all of the following; an ordinary user gets no reference
 #   tests/setup.sh system      only the system packages (root, Debian or Ubuntu)
 #   tests/setup.sh guest       only the kernels and programs for the guest (any user)
+#   tests/setup.sh hypervisors only the programs that command lines of microvm are shown to (any user)
 #   tests/setup.sh demo        what `make demo` needs: system packages (root if some are missing), one kernel
 #   tests/setup.sh reference   the disk image with the reference nvme-stas (root, about a minute)
 #
@@ -22,6 +23,9 @@ guest_suite=bookworm
 newest_suite=sid
 reference_suite=trixie
 guest_programs=(dbus-daemon avahi-daemon nvme-cli udev iproute2)
+# What command lines of microvm are shown to: this QEMU beside the machine's own, and Alioth.
+qemu_programs=(qemu-system-x86 qemu-system-arm)
+alioth_version=0.12.0
 reference_programs=nvme-stas,dbus,avahi-daemon,nvme-cli,kmod,iproute2,procps,udev
 
 say() { printf '%s\n' "setup: $*"; }
@@ -194,6 +198,53 @@ RUN
   mv "$into/ready.new" "$into/ready"
 }
 
+# qemu NAME SUITE: the QEMU of a release in a tree of its own, with every library.
+qemu() {
+  local into=$cache/qemu-$1 suite=$2 deb apt=$cache/apt
+  [ ! -e "$into/ready" ] || return 0
+  [ "$suite" = "$guest_suite" ] || apt=$cache/apt-$suite
+  private_lists "$suite"
+  say "fetching ${qemu_programs[*]} of $suite"
+  rm -rf "$into"
+  mkdir -p "$into"
+  rm -f "$apt"/archives/*.deb
+  private_apt apt-get install -y -qq --no-install-recommends --download-only "${qemu_programs[@]}" \
+    >/dev/null
+  for deb in "$apt"/archives/*.deb; do
+    dpkg-deb -x "$deb" "$into"
+  done
+  rm -f "$apt"/archives/*.deb
+  # What it needs to be the root of a process.
+  [ -e "$into/lib" ] || ln -s usr/lib "$into/lib"
+  [ -e "$into/lib64" ] || ln -s usr/lib64 "$into/lib64"
+  (cd "$into" && mkdir -p dev proc run srv work etc/ssl)
+  printf 'nobody:x:65534:65534::/:/bin/false\n' >"$into/etc/passwd"
+  printf 'nogroup:x:65534:\n' >"$into/etc/group"
+  printf '127.0.0.1 localhost\n' >"$into/etc/hosts"
+  printf '%s\n' "$suite" >"$into/ready"
+}
+
+# Alioth, built without optimization: it is shown command lines and never runs a machine here.
+alioth() {
+  local into=$cache/alioth-$alioth_version
+  [ ! -e "$into/ready" ] || return 0
+  say "building alioth $alioth_version"
+  rm -rf "$into"
+  CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR=$into/build cargo install -q alioth-cli \
+    --version "$alioth_version" --locked --debug --root "$into"
+  rm -rf "$into/build"
+  : >"$into/ready"
+}
+
+hypervisors() {
+  [ "$(uname -m)" = x86_64 ] || die "the hypervisors are for x86-64"
+  mkdir -p "$cache"
+  qemu oldest "$guest_suite"
+  qemu newest "$newest_suite"
+  rm -f "$cache"/apt*/fresh
+  alioth
+}
+
 # guest NAME...: these kernels, and the programs.
 guest() {
   local version
@@ -237,6 +288,7 @@ case ${1:-all} in
   all)
     system
     guest 6.1 6.1-generic 6.12 sid
+    hypervisors
     if [ "$(id -u)" -eq 0 ]; then
       reference
     elif [ ! -e "$cache/reference.ext4" ]; then
@@ -245,10 +297,11 @@ case ${1:-all} in
     ;;
   system) system ;;
   guest) guest 6.1 6.1-generic 6.12 sid ;;
+  hypervisors) hypervisors ;;
   demo)
     system
     guest 6.1
     ;;
   reference) reference ;;
-  *) die "unknown step '$1': system, guest, demo or reference" ;;
+  *) die "unknown step '$1': system, guest, hypervisors, demo or reference" ;;
 esac

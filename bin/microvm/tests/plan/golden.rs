@@ -7,10 +7,7 @@
 //! whose name ends in `-compat` is planned with upstream's bytes. `BLESS=1 cargo test` writes what
 //! is missing, and only that: a file that is there is a promise.
 
-use std::fs;
-use std::path::Path;
-
-use crate::support::{cases, load, plans};
+use crate::support::{cases, compare, load, plans};
 use microvm::pipeline::Loaded;
 use microvm::plan::{Plan, Step, Word};
 
@@ -71,19 +68,6 @@ fn step(step: &Step) -> String {
 
 fn sentence(words: &[Word]) -> String {
     words.iter().map(Word::shown).collect::<Vec<_>>().join(" ")
-}
-
-/// Compares with the file, or writes it when asked to and there is none.
-fn compare(path: &Path, found: &str) -> Option<String> {
-    match fs::read_to_string(path) {
-        Ok(wanted) if wanted == found => None,
-        Ok(wanted) => Some(format!("{}\nwanted:\n{wanted}\nfound:\n{found}", path.display())),
-        Err(_) if std::env::var_os("BLESS").is_some() => {
-            fs::write(path, found).expect("a new golden file");
-            None
-        }
-        Err(error) => Some(format!("{}: {error}; found:\n{found}", path.display())),
-    }
 }
 
 #[test]

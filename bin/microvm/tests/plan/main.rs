@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Command lines: what they must be, and what the programs say to them.
 
+mod alioth;
 mod golden;
+mod qemu;
 mod support;

@@ -3,14 +3,37 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use microvm::pipeline::{self, Loaded};
 use microvm::plan::{self, Plan, plan};
 
+/// The directory of what tests compare with.
+pub(crate) fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/microvm")
+}
+
+/// What `tests/setup.sh` fetched.
+pub(crate) fn cache(path: &str) -> PathBuf {
+    let target = || std::env::var_os("CARGO_TARGET_DIR").map(|dir| Path::new(&dir).join("lab"));
+    let given = std::env::var_os("PLINTH_CACHE").map(PathBuf::from).or_else(target);
+    let usual = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/lab");
+    given.unwrap_or_else(usual).join(path)
+}
+
+/// A fresh directory.
+pub(crate) fn scratch() -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("plan-{}-{count}", std::process::id());
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::create_dir(&path).expect("a fresh directory");
+    path
+}
+
 /// The directories of the cases, in their order.
 pub(crate) fn cases() -> Vec<PathBuf> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/microvm/golden");
-    let entries = fs::read_dir(dir).expect("the directory of golden cases");
+    let entries = fs::read_dir(fixtures().join("golden")).expect("the directory of golden cases");
     let mut cases: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
     cases.sort();
     cases
@@ -35,4 +58,17 @@ pub(crate) fn plans(case: &Path, loaded: &Loaded) -> Vec<(String, Plan)> {
     let compat = name(case).ends_with("-compat");
     let options = plan::Options { helper: "/usr/bin/microvm".to_owned(), compat };
     loaded.machines.iter().map(|it| (it.name.clone(), plan(&it.vm, &options))).collect()
+}
+
+/// Compares with the file, or writes it when asked to and there is none.
+pub(crate) fn compare(path: &Path, found: &str) -> Option<String> {
+    match fs::read_to_string(path) {
+        Ok(wanted) if wanted == found => None,
+        Ok(wanted) => Some(format!("{}\nwanted:\n{wanted}\nfound:\n{found}", path.display())),
+        Err(_) if std::env::var_os("BLESS").is_some() => {
+            fs::write(path, found).expect("a new golden file");
+            None
+        }
+        Err(error) => Some(format!("{}: {error}; found:\n{found}", path.display())),
+    }
 }
