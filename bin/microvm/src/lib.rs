@@ -18,8 +18,8 @@
 //! `view` shows a machine in other forms: what its guest mounts, how two of them differ.
 //!
 //! What touches the system stands apart: `build` reads files, `ctl` talks to hypervisors, `helper`
-//! does for the scripts what a shell cannot, `host` keeps the packages of a host, and `cli` is the
-//! command.
+//! does for the scripts what a shell cannot, `host` keeps the packages of a host, `trial` starts
+//! machines to see how they do, and `cli` is the command.
 #![forbid(unsafe_code)]
 
 pub mod build;
@@ -39,5 +39,6 @@ pub mod plan;
 pub mod quote;
 pub mod schema;
 pub mod source;
+pub mod trial;
 pub mod validate;
 pub mod view;

@@ -14,6 +14,7 @@ mod explain;
 mod host;
 mod load;
 mod show;
+mod trial;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write};
@@ -105,6 +106,8 @@ fn dispatch(command: &str, args: &Args, world: &mut World<'_>) -> Result<u8, Fai
         "diff" => diff::diff(args, world),
         "schema" => about::schema(world),
         "completions" => about::completions(args, world),
+        "measure" => trial::measure(args, world),
+        "test-examples" => trial::test_examples(args, world),
         "show" => show::show(args, world),
         _ => Err(Failure::new(USAGE, format!("unknown command '{command}'"))),
     }

@@ -8,6 +8,7 @@
 
 mod balloon;
 mod connect;
+mod example;
 pub mod kvm;
 mod launch;
 pub mod lines;
@@ -48,6 +49,10 @@ pub fn run(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
         "tcp-relay" => connect::tcp(&call),
         "vsock-connect" => connect::vsock(&call),
         "console" => connect::console(&call),
+        "example-test" => example::run(&call, world),
+        "example-check" => example::ask(&call, world),
+        "example-connect" => example::console(&call),
+        "example-status" => example::status(&call, world),
         _ => Err(usage(format!("unknown action {}", quote(&action.to_string_lossy())))),
     }
 }

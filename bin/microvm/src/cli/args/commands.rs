@@ -11,6 +11,7 @@ use super::host::{
     ROLLBACK, RUN, SHELL, SSH, START_COMMAND, STATUS, STOP, UPDATE, VOLUME,
 };
 use super::internal::INTERNAL;
+use super::trial::{MEASURE, TEST_EXAMPLES};
 
 pub(super) const COMMANDS: &[Command<Args>] = &[
     Command {
@@ -26,6 +27,8 @@ pub(super) const COMMANDS: &[Command<Args>] = &[
     DIFF,
     SCHEMA,
     COMPLETIONS,
+    MEASURE,
+    TEST_EXAMPLES,
     INTERNAL,
     CREATE,
     UPDATE,

@@ -9,6 +9,7 @@ mod describe;
 mod flags;
 mod host;
 mod internal;
+mod trial;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use crate::config::Hypervisor;
 pub use describe::{Describe, View};
 pub use host::{Color, HostArgs};
 pub use internal::{Internal, Macvtap};
+pub use trial::Trial;
 
 /// What was said. Setters record; commands judge.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +48,8 @@ pub struct Args {
     pub internal: Internal,
     /// What was said to the commands that describe.
     pub describe: Describe,
+    /// What was said to the commands that start machines to see how they do.
+    pub trial: Trial,
     /// What was said to the commands of a host.
     pub host: HostArgs,
 }

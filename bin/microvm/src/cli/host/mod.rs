@@ -11,7 +11,7 @@ pub(super) mod short;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use plinth::err::{Failure, USAGE};
 use plinth::file::Root;
@@ -66,6 +66,12 @@ pub(super) fn generator(name: &OsStr, words: &[OsString]) -> Option<u8> {
         eprintln!("{}: {failure}", generator::NAME);
     }
     Some(done.unwrap_or(1))
+}
+
+/// The package behind a link of the machine that `word` names, such as `current`, if there is one.
+pub(super) fn package(args: &Args, word: &Path, link: &str) -> Option<PathBuf> {
+    let name = Name::parse(word.to_str()?)?;
+    with_host(args, |host| Ok(host.package(&name, link))).ok().flatten()
 }
 
 /// Makes the host that `args` speak of, and hands it on.

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The test of one example: its steps, from ports that are free to a machine that is gone.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use plinth::time::Time;
+use serde_json::Value;
+
+use super::TrialError;
+use super::check::{Check, check};
+use super::constants::{Example, Times, constants, plain};
+use super::machine::{Running, directory};
+use super::probe::{Console, is_open, wait_for_port};
+use crate::package::RUNNER;
+
+/// What a guest without consoles on ports prints when it is up.
+const LOGIN: &str = "login:";
+/// How long a guest may take to go after it was told to.
+const POWEROFF: Duration = Duration::from_secs(2);
+/// Lines of the log that are shown when a test failed.
+const TAIL: usize = 30;
+
+/// A package of an example.
+#[derive(Clone, Debug)]
+pub struct Package {
+    /// Where it is; absolute.
+    pub path: PathBuf,
+    /// The example's name.
+    pub name: String,
+    /// What is known of the example.
+    pub example: Example,
+    /// How long things may take.
+    pub times: Times,
+}
+
+impl Package {
+    /// The package at `path`.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn open(path: &Path) -> Result<Self, TrialError> {
+        let path = fs::canonicalize(path)
+            .map_err(|error| TrialError::Io(format!("find {}", path.display()), error))?;
+        let bytes = plinth::file::read(&path.join(RUNNER), 16 << 20).map_err(|error| {
+            TrialError::Io(format!("read {}", path.join(RUNNER).display()), error)
+        })?;
+        let runner: Value = serde_json::from_slice(&bytes)
+            .map_err(|error| TrialError::Package(format!("{}: {error}", path.display())))?;
+        let text = |pointer: &str| runner.pointer(pointer).and_then(Value::as_str);
+        let name = text("/name").unwrap_or_default().to_owned();
+        let known = constants().map_err(TrialError::Package)?.examples.remove(&name);
+        let example = known.unwrap_or_else(plain);
+        let is_emulated = text("/config/qemu/accel") == Some("tcg");
+        let times = example.times(is_emulated);
+        Ok(Self { path, name, example, times })
+    }
+}
+
+/// How a test came out.
+#[derive(Debug)]
+pub struct Verdict {
+    /// What was seen, a line for each step.
+    pub steps: Vec<String>,
+    /// What went wrong, and the end of the machine's own output.
+    pub failure: Option<(TrialError, Vec<String>)>,
+}
+
+impl Verdict {
+    /// Did everything go well?
+    #[must_use]
+    pub const fn passed(&self) -> bool {
+        self.failure.is_none()
+    }
+
+    /// The lines for people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text: String = self.steps.iter().map(|step| format!("  {step}\n")).collect();
+        if let Some((error, tail)) = &self.failure {
+            text.push_str(&format!("  failed: {}\n", plinth::err::chain(error)));
+            for line in tail {
+                text.push_str(&format!("  | {}\n", plinth::text::escape_control(line)));
+            }
+        }
+        text.push_str(if self.passed() { "All tests passed!\n" } else { "Some tests failed.\n" });
+        text
+    }
+}
+
+/// Tests the machine of a package. It is gone afterwards, whatever happened.
+#[must_use]
+pub fn test(package: &Package) -> Verdict {
+    let mut steps = Vec::new();
+    let mut machine = match start(package) {
+        Ok(machine) => machine,
+        Err(error) => return Verdict { steps, failure: Some((error, Vec::new())) },
+    };
+    let result = examine(package, &mut machine, &mut steps);
+    let stopped = machine.stop(package.times.command);
+    let failure = match (result, stopped) {
+        (Err(error), _) | (Ok(()), Err(error)) => Some(error),
+        (Ok(()), Ok(true)) => {
+            steps.push("stopped".to_owned());
+            None
+        }
+        (Ok(()), Ok(false)) => Some(TrialError::TimedOut("the machine to stop".to_owned())),
+    };
+    let failure = failure.map(|error| {
+        let log = machine.log();
+        let lines: Vec<&str> = log.lines().collect();
+        let tail = lines.get(lines.len().saturating_sub(TAIL)..).unwrap_or_default();
+        (error, tail.iter().map(|&line| line.to_owned()).collect())
+    });
+    Verdict { steps, failure }
+}
+
+fn start(package: &Package) -> Result<Running, TrialError> {
+    let taken: Vec<u16> =
+        package.example.ports().into_iter().filter(|port| is_open(*port)).collect();
+    if !taken.is_empty() {
+        return Err(TrialError::Ports(taken));
+    }
+    Running::start(&package.path, &directory(&package.name)?, None)
+}
+
+fn examine(
+    package: &Package,
+    machine: &mut Running,
+    steps: &mut Vec<String>,
+) -> Result<(), TrialError> {
+    let Package { example, times, .. } = package;
+    let Some(serial) = example.serial else { return log_in(package, machine, steps) };
+    let stream = wait_for_port(machine, serial, times.poll, times.port)?;
+    steps.push(format!("serial console on port {serial}"));
+    if let Some(virtio) = example.virtio {
+        wait_for_port(machine, virtio, times.poll, times.port)?;
+        steps.push(format!("virtio console on port {virtio}"));
+    }
+    let failed = |error| TrialError::Io("use the console".to_owned(), error);
+    let mut console = Console::new(machine, stream).map_err(failed)?;
+    let mark = format!("BOOT_TEST_{}", std::process::id());
+    console.run("uname -r", &mark, times.command, times.boot)?;
+    let release = console.run("uname -r", "RELEASE_IS", times.command, times.command * 3)?;
+    steps.push(format!("the guest runs Linux {release}"));
+    own_checks(example, times, steps)?;
+    console.send("poweroff -f")?;
+    // A machine that is gone by itself was asked to be.
+    drop(machine.pause(POWEROFF, "it was stopped"));
+    Ok(())
+}
+
+fn own_checks(example: &Example, times: &Times, steps: &mut Vec<String>) -> Result<(), TrialError> {
+    let service = example.service.as_deref().and_then(Check::by_name);
+    if let (Some(service), Some(port)) = (service, example.host) {
+        steps.extend(check(service, port, times.command)?);
+    }
+    if let Some(port) = example.vnc {
+        steps.extend(check(Check::Vnc, port, times.command)?);
+    }
+    Ok(())
+}
+
+/// A guest whose console is the output of its hypervisor.
+fn log_in(package: &Package, machine: &Running, steps: &mut Vec<String>) -> Result<(), TrialError> {
+    let deadline = Time::monotonic() + package.times.boot;
+    while !machine.log().contains(LOGIN) {
+        if Time::monotonic() >= deadline {
+            return Err(TrialError::TimedOut(format!("\"{LOGIN}\" on the console")));
+        }
+        machine.pause(package.times.poll, "it was up")?;
+    }
+    steps.push("the guest is up".to_owned());
+    Ok(())
+}
