@@ -1,136 +1,156 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The table of keys as a JSON Schema (draft 2020-12), for editors.
+//! The table of keys as a JSON Schema, for editors.
+//!
+//! Draft 2020-12. Says of a description what can be said without other layers: keys, types, choices
+//! and ranges. What must be there is left open where a layer below may have it. A `null` of JSON,
+//! which stands for an absent key, is not in it: editors should offer none.
 
 use serde_json::{Map, Value, json};
 
-use super::{KEYS, Key, Kind};
+use super::{ALL, HOST, HYPERVISORS, KEYS, Key, Kind};
+use crate::merge::RESET;
 
-/// The schema of a description: of one machine, or of a fleet.
+/// The schema of a description: a machine, or a fleet.
 #[must_use]
 pub fn json_schema() -> Value {
-    let mut properties = properties(KEYS);
-    properties.insert(
-        "extends".to_owned(),
-        json!({
-            "description": "files that this one is laid over, the first the lowest",
-            "type": "array",
-            "items": { "type": "string" },
-        }),
-    );
-    properties.insert(
-        "defaults".to_owned(),
-        json!({ "description": "keys for all machines of a fleet", "$ref": "#/$defs/machine" }),
-    );
-    properties.insert(
-        "vms".to_owned(),
-        json!({
-            "description": "the machines of a fleet by their names",
-            "type": "object",
-            "additionalProperties": { "$ref": "#/$defs/machine" },
-        }),
-    );
+    let files = json!({
+        "type": "array",
+        "items": { "type": "string" },
+        "description": "files that this one is laid over, from its own directory",
+    });
+    let machine = table(KEYS, &[]);
+    let mut alone = machine.clone();
+    if let Some(properties) = alone.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.insert("extends".to_owned(), files.clone());
+    }
+    let fleet = json!({
+        "type": "object",
+        "properties": {
+            "extends": files,
+            "defaults": {
+                "$ref": "#/$defs/machine", "description": "keys for all machines",
+            },
+            "vms": {
+                "type": "object",
+                "additionalProperties": { "$ref": "#/$defs/machine" },
+                "description": "the machines by their names",
+            },
+        },
+        "additionalProperties": false,
+    });
+    let is_fleet = json!({ "anyOf": [{ "required": ["vms"] }, { "required": ["defaults"] }] });
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "a virtual machine, or a fleet of them, for microvm",
+        "title": "microvm",
+        "description": "a virtual machine, or a fleet of them",
         "type": "object",
-        "properties": properties,
-        "additionalProperties": false,
-        "$defs": { "machine": table(KEYS) },
+        "if": is_fleet,
+        "then": { "$ref": "#/$defs/fleet" },
+        "else": { "$ref": "#/$defs/alone" },
+        "$defs": { "machine": machine, "alone": alone, "fleet": fleet },
     })
 }
 
-fn properties(keys: &[Key]) -> Map<String, Value> {
-    keys.iter().map(|key| (key.name.to_owned(), property(key))).collect()
-}
-
-fn table(keys: &[Key]) -> Value {
-    let required: Vec<&str> = keys.iter().filter(|key| key.required).map(|key| key.name).collect();
-    let mut value = json!({
-        "type": "object", "properties": properties(keys), "additionalProperties": false,
+/// A table with these keys, of which some must be there.
+fn table(keys: &'static [Key], required: &[&str]) -> Value {
+    let properties: Map<String, Value> =
+        keys.iter().map(|key| (key.name.to_owned(), property(key, !required.is_empty()))).collect();
+    let mut table = json!({
+        "type": "object", "properties": properties, "additionalProperties": false,
     });
-    if let (Value::Object(members), false) = (&mut value, required.is_empty()) {
-        members.insert("required".to_owned(), json!(required));
+    if !required.is_empty() {
+        insert(&mut table, "required", json!(required));
     }
-    value
+    table
 }
 
-fn property(key: &Key) -> Value {
-    let text = || json!({ "type": "string" });
-    let of_texts = |value: Value| json!({ "type": "object", "additionalProperties": value });
-    let mut value = match key.kind {
+fn insert(object: &mut Value, key: &str, value: Value) {
+    if let Some(object) = object.as_object_mut() {
+        object.insert(key.to_owned(), value);
+    }
+}
+
+/// One key. What must be in tables inside it is said only if it cannot come from another layer.
+fn property(key: &'static Key, is_whole: bool) -> Value {
+    let must = |keys: &'static [Key]| -> Vec<&'static str> {
+        let all = keys.iter().filter(|key| key.required && is_whole);
+        all.map(|key| key.name).collect()
+    };
+    let mut property = match key.kind {
+        Kind::Table(keys) => table(keys, &must(keys)),
+        Kind::Tables(keys, []) => {
+            let all = keys.iter().filter(|key| key.required).map(|key| key.name);
+            list(table(keys, &all.collect::<Vec<_>>()))
+        }
+        Kind::Tables(keys, identity) => {
+            let mut item = table(keys, &[]);
+            insert(&mut item, "required", json!(identity));
+            list(item)
+        }
+        kind => plain(kind),
+    };
+    let mut about = key.about.to_owned();
+    if key.who & ALL != 0 && key.who & ALL != ALL {
+        let names = HYPERVISORS.iter().filter(|(_, bit)| key.who & bit != 0).map(|(name, _)| *name);
+        about.push_str(&format!(" (for {})", names.collect::<Vec<_>>().join(", ")));
+    } else if key.who == HOST && key.kind_is_value() {
+        about.push_str(" (for the host)");
+    }
+    match default(key) {
+        Some(value) => insert(&mut property, "default", value),
+        None if !key.default.is_empty() => about.push_str(&format!("; default: {}", key.default)),
+        None => {}
+    }
+    insert(&mut property, "description", json!(about));
+    property
+}
+
+fn list(item: Value) -> Value {
+    json!({ "type": "array", "items": { "anyOf": [item, { "const": RESET }] } })
+}
+
+/// A value that is no table with keys of its own.
+fn plain(kind: Kind) -> Value {
+    let text = json!({ "type": "string" });
+    match kind {
         Kind::Bool => json!({ "type": "boolean" }),
         Kind::Int(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),
         Kind::Size => json!({ "anyOf": [
             { "type": "integer", "minimum": 0 },
             { "type": "string", "pattern": "^[0-9]+[MGT]?$" },
         ] }),
-        Kind::Text | Kind::Path | Kind::Lines => text(),
-        Kind::TextOrOff => json!({ "anyOf": [{ "type": "string" }, { "const": false }] }),
+        Kind::TextOrOff => json!({ "anyOf": [text, { "const": false }] }),
         Kind::IntOr([]) => json!({ "type": "integer", "minimum": 0 }),
         Kind::IntOr(words) => {
             json!({ "anyOf": [{ "type": "integer", "minimum": 0 }, { "enum": words }] })
         }
         Kind::Choice(words) => json!({ "enum": words }),
-        Kind::Words => json!({ "type": "array", "items": { "type": "string" } }),
-        Kind::Texts => of_texts(json!({ "anyOf": [{ "type": "string" }, { "const": false }] })),
-        Kind::LinesByName | Kind::Paths => of_texts(text()),
-        Kind::Any => json!({ "type": "object" }),
-        Kind::Table(keys) => table(keys),
-        Kind::Tables(keys, _) => json!({
-            "type": "array",
-            "items": { "anyOf": [table(keys), { "const": crate::merge::RESET }] },
-        }),
-    };
-    if let Value::Object(members) = &mut value {
-        members.insert("description".to_owned(), json!(key.about));
-        if let Some(default) = default(key) {
-            members.insert("default".to_owned(), default);
+        Kind::Words => json!({ "type": "array", "items": text }),
+        Kind::Texts => {
+            json!({ "type": "object",
+                "additionalProperties": { "anyOf": [text, { "const": false }] } })
         }
+        Kind::LinesByName | Kind::Paths => {
+            json!({ "type": "object", "additionalProperties": text })
+        }
+        Kind::Text | Kind::Path | Kind::Lines => text,
+        Kind::Any | Kind::Table(_) | Kind::Tables(..) => json!({ "type": "object" }),
     }
-    value
 }
 
-/// The default, where it is a value and not a sentence about other options.
-fn default(key: &Key) -> Option<Value> {
+/// The default, if it is a value; phrases tell of those that follow from other options.
+#[must_use]
+pub fn default(key: &Key) -> Option<Value> {
+    let text = key.default;
     match key.kind {
-        Kind::Bool => key.default.parse::<bool>().ok().map(Value::from),
-        Kind::Int(..) | Kind::Size | Kind::IntOr(_) => {
-            key.default.parse::<i64>().ok().map(Value::from)
+        Kind::Bool => text.parse::<bool>().ok().map(Value::from),
+        Kind::Int(..) | Kind::Size => text.parse::<i64>().ok().map(Value::from),
+        Kind::Words if !text.is_empty() => Some(text.split(' ').collect()),
+        Kind::Choice(words) | Kind::IntOr(words) if words.contains(&text) => Some(text.into()),
+        Kind::Text => {
+            let is_phrase = text.contains([' ', ';']) || text.contains("hostName");
+            (!text.is_empty() && !is_phrase && !text.contains("ARCH")).then(|| text.into())
         }
-        Kind::Choice(words) => words.contains(&key.default).then(|| json!(key.default)),
         _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_key_has_a_property_with_its_meaning() {
-        let schema = json_schema();
-        super::super::walk(&mut |path, key| {
-            let mut at = &schema;
-            for step in path.split('.') {
-                let name = step.trim_end_matches("[]");
-                at = &at["properties"][name];
-                if step.ends_with("[]") {
-                    at = &at["items"]["anyOf"][0];
-                }
-            }
-            let is_list = matches!(key.kind, Kind::Tables(..));
-            assert!(at.is_object(), "{path}");
-            assert!(is_list || at["description"] == key.about, "{path}: {at}");
-        });
-    }
-
-    #[test]
-    fn what_must_be_there_and_what_stands_otherwise_is_said() {
-        let schema = json_schema();
-        assert_eq!(schema["properties"]["mem"]["default"], 512);
-        assert_eq!(schema["properties"]["hypervisor"]["default"], "qemu");
-        let volume = &schema["properties"]["volumes"]["items"]["anyOf"][0];
-        assert_eq!(volume["required"], json!(["image"]));
-        assert_eq!(schema["additionalProperties"], false);
     }
 }

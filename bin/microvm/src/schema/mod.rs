@@ -12,7 +12,7 @@ mod machine;
 mod vmm;
 
 pub use gone::{GONE, Gone};
-pub use json::json_schema;
+pub use json::{default, json_schema};
 pub use keys::KEYS;
 
 /// A set of hypervisors, as bits.
@@ -129,6 +129,11 @@ impl Key {
             Kind::Table(keys) | Kind::Tables(keys, _) => keys,
             _ => &[],
         }
+    }
+
+    /// Is it set to something else than a table of other keys?
+    const fn kind_is_value(&self) -> bool {
+        self.inner().is_empty()
     }
 }
 

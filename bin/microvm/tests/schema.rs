@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The JSON Schema agrees with the check, and the table of keys with the defaults that are set.
+//!
+//! Owns a judge of the part of JSON Schema that is used; a keyword that it does not know fails.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use microvm::config::{Context, System, fill};
+use microvm::pipeline;
+use microvm::schema::{self, Kind};
+use microvm::source::Files;
+use serde_json::{Value, json};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Why `value` does not fit `schema`; empty if it does.
+fn judge(all: &Value, schema: &Value, value: &Value, path: &str, wrong: &mut Vec<String>) {
+    let fits = |schema: &Value| {
+        let mut wrong = Vec::new();
+        judge(all, schema, value, path, &mut wrong);
+        wrong.is_empty()
+    };
+    for (keyword, of) in schema.as_object().expect("a schema is an object") {
+        let fine = match (keyword.as_str(), value) {
+            ("$schema" | "title" | "description" | "default" | "$defs" | "then" | "else", _) => {
+                true
+            }
+            ("$ref", _) => {
+                let pointer = of.as_str().and_then(|it| it.strip_prefix('#')).expect("a pointer");
+                judge(all, all.pointer(pointer).expect("a definition"), value, path, wrong);
+                true
+            }
+            ("if", _) => {
+                let branch = if fits(of) { "then" } else { "else" };
+                judge(all, &schema[branch], value, path, wrong);
+                true
+            }
+            ("type", _) => match of.as_str() {
+                Some("object") => value.is_object(),
+                Some("array") => value.is_array(),
+                Some("string") => value.is_string(),
+                Some("boolean") => value.is_boolean(),
+                Some("integer") => value.is_i64(),
+                _ => panic!("{path}: unknown type {of}"),
+            },
+            ("enum", _) => of.as_array().expect("words").contains(value),
+            ("const", _) => of == value,
+            ("anyOf", _) => of.as_array().expect("schemas").iter().any(fits),
+            ("minimum", Value::Number(_)) => value.as_i64() >= of.as_i64(),
+            ("maximum", Value::Number(_)) => value.as_i64() <= of.as_i64(),
+            ("pattern", Value::String(text)) => {
+                assert_eq!(of, "^[0-9]+[MGT]?$");
+                let digits = text.strip_suffix(['M', 'G', 'T']).unwrap_or(text);
+                !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+            }
+            ("required", Value::Object(members)) => {
+                let names = of.as_array().expect("names").iter().filter_map(Value::as_str);
+                names.into_iter().all(|name| members.contains_key(name))
+            }
+            ("properties", Value::Object(members)) => {
+                for (name, value) in members {
+                    if let Some(schema) = of.get(name) {
+                        judge(all, schema, value, &format!("{path}.{name}"), wrong);
+                    }
+                }
+                true
+            }
+            ("additionalProperties", Value::Object(members)) => {
+                let known = schema.get("properties").and_then(Value::as_object);
+                let others = members
+                    .iter()
+                    .filter(|(name, _)| !known.is_some_and(|it| it.contains_key(*name)));
+                for (name, value) in others {
+                    match of {
+                        Value::Bool(false) => wrong.push(format!("{path}: unknown {name}")),
+                        of => judge(all, of, value, &format!("{path}.{name}"), wrong),
+                    }
+                }
+                true
+            }
+            ("items", Value::Array(items)) => {
+                for (at, item) in items.iter().enumerate() {
+                    judge(all, of, item, &format!("{path}[{at}]"), wrong);
+                }
+                true
+            }
+            (
+                "minimum"
+                | "maximum"
+                | "pattern"
+                | "required"
+                | "properties"
+                | "additionalProperties"
+                | "items",
+                _,
+            ) => true,
+            _ => panic!("{path}: unknown keyword {keyword}"),
+        };
+        if !fine {
+            wrong.push(format!("{path}: {keyword} {of}"));
+        }
+    }
+}
+
+fn verdict(value: &Value) -> Vec<String> {
+    let schema = schema::json_schema();
+    let mut wrong = Vec::new();
+    judge(&schema, &schema, value, "", &mut wrong);
+    wrong
+}
+
+/// A description as JSON.
+fn parsed(name: &str, text: &str) -> Option<Value> {
+    let mut files = Files::default();
+    let file = files.add(name, text);
+    files.parse(file).ok().map(|node| node.value.to_json())
+}
+
+/// The descriptions of a directory of fixtures.
+fn descriptions(dir: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut dirs = vec![root().join("fixtures/microvm").join(dir)];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).expect("a directory of fixtures") {
+            let path = entry.expect("an entry").path();
+            let name = path.to_string_lossy().into_owned();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if name.ends_with(".toml") || name.ends_with(".json") && !name.contains("argv") {
+                found.push((name, fs::read_to_string(path).expect("a description")));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn golden_descriptions_fit_the_schema() {
+    let golden = descriptions("golden");
+    let mut seen = 0;
+    for (name, text) in golden.into_iter().filter(|(name, _)| name.ends_with("/in.toml")) {
+        let value = parsed(&name, &text).expect("a description");
+        assert_eq!(verdict(&value), Vec::<String>::new(), "{name}");
+        seen += 1;
+    }
+    assert!(seen >= 10);
+}
+
+#[test]
+fn what_the_check_refuses_does_not_fit_either() {
+    let mut seen = 0;
+    for (name, text) in descriptions("diag") {
+        let Some(value) = parsed(&name, &text) else { continue };
+        let read = |_: &str| Ok(text.clone());
+        let loaded = pipeline::load("/srv/in.toml", "in.toml", &read, &Default::default());
+        let formal = |code: &str| ["MV002", "MV003", "MV004", "MV005", "MV156"].contains(&code);
+        let has = loaded.report.iter().any(|it| formal(it.code));
+        if has && !name.ends_with(".json") {
+            assert!(!verdict(&value).is_empty(), "{name} fits");
+            seen += 1;
+        }
+    }
+    assert!(seen > 10, "{seen}");
+}
+
+#[test]
+fn unknown_keys_do_not_fit() {
+    for value in [
+        json!({ "memory": 1 }),
+        json!({ "qemu": { "accell": "tcg" } }),
+        json!({ "volumes": [{ "image": "a", "read_only": true }] }),
+        json!({ "vms": { "a": { "ram": 1 } } }),
+        json!({ "vms": {}, "mem": 512 }),
+        json!({ "forwardPorts": [{ "host": { "port": 1 }, "guest": {} }] }),
+        json!({ "volumes": [{}] }),
+    ] {
+        assert!(!verdict(&value).is_empty(), "{value}");
+    }
+    for value in [
+        json!({ "extends": ["a"], "mem": "2G", "socket": false }),
+        json!({ "defaults": { "mem": 1 }, "vms": { "a": {} }, "extends": [] }),
+        json!({ "volumes": ["!reset", { "image": "a" }] }),
+    ] {
+        assert_eq!(verdict(&value), Vec::<String>::new(), "{value}");
+    }
+}
+
+#[test]
+fn defaults_of_the_table_are_those_that_are_set() {
+    // One element of each list, with what must be there.
+    let description = json!({
+        "volumes": [{ "image": "a" }],
+        "interfaces": [{ "type": "tap", "id": "a", "mac": "auto" }],
+        "shares": [{ "tag": "a", "source": "b" }],
+        "devices": [{ "bus": "pci", "path": "x" }],
+        "forwardPorts": [{ "host": { "port": 1 }, "guest": { "port": 1 } }],
+        "qemu": { "pcieRootPorts": [{ "id": "a" }] },
+    });
+    let fill = |name: &str, system| {
+        let context = Context { name: name.to_owned(), system, declarative: false };
+        let description = description.as_object().expect("an object").clone();
+        fill(description, &context).expect("a machine").to_json()
+    };
+    let machines = [fill("a", System::X86Linux), fill("b", System::ArmLinux)];
+    let (mut compared, mut wrong) = (0, Vec::new());
+    schema::walk(&mut |path, key| {
+        let Some(default) = schema::default(key) else { return };
+        let pointer = format!("/{}", path.replace("[]", "/0").replace('.', "/"));
+        for machine in &machines {
+            match machine.pointer(&pointer) {
+                Some(found) if *found == default => compared += 1,
+                // Not kept in the machine.
+                None if path == "schema" => {}
+                found => wrong.push(format!("{path}: {found:?} instead of {default}")),
+            }
+        }
+    });
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(compared > 80, "{compared}");
+}
+
+#[test]
+fn every_key_is_in_the_schema_with_its_meaning() {
+    let schema = schema::json_schema();
+    schema::walk(&mut |path, key| {
+        let steps = path.replace("[].", "/items/anyOf/0/properties/").replace('.', "/properties/");
+        let found = schema.pointer(&format!("/$defs/machine/properties/{steps}"));
+        let found = found.unwrap_or_else(|| panic!("{path} is not in the schema"));
+        let about = found["description"].as_str().unwrap_or_default();
+        assert!(about.starts_with(key.about), "{path}: {about}");
+        if let Kind::Choice(words) = key.kind {
+            assert_eq!(found["enum"], json!(words), "{path}");
+        }
+    });
+}
