@@ -12,6 +12,7 @@ use bpf::cli::TINYBPF;
 use bpf::manifest;
 use checks::mdoc::{self, Item, Page};
 use checks::tree;
+use microvm::schema::{self, Kind};
 use plinth::cli::{Flag, Positional, Program};
 use stas::core::settings::controller::CONTROLLER_FIELDS;
 use stas::core::settings::keys::{KEYS, Key};
@@ -264,6 +265,75 @@ fn the_example_manifest_is_read_without_complaint() {
     let (_, text) = page.displays.iter().find(|it| it.0 == "EXAMPLES").expect("an example");
     let manifest = manifest::read::parse("example", text).expect("a manifest");
     assert_eq!(manifest.objects.len(), 2);
+}
+
+/// What the item of a key of a description must state.
+fn stated(path: &str, key: &schema::Key) -> Vec<String> {
+    let mut stated = Vec::new();
+    match key.kind {
+        Kind::Choice(words) => stated.extend(words.iter().map(|word| (*word).to_owned())),
+        // The rule of `vcpu` is narrower than its type.
+        Kind::Int(min, max) if max < i64::from(u32::MAX) && path != "vcpu" => {
+            stated.push(format!("{min} to {max}"));
+        }
+        _ => {}
+    }
+    if !key.default.is_empty() {
+        stated.push(key.default.to_owned());
+    }
+    let table = path.split(['.', '[']).next().unwrap_or_default();
+    let is_of_one = schema::HYPERVISORS.iter().any(|(name, _)| *name == table);
+    let who = key.who & schema::ALL;
+    if who != schema::ALL && !is_of_one {
+        let heeding = schema::HYPERVISORS.iter().filter(|(_, bit)| who & bit != 0);
+        stated.extend(heeding.map(|(name, _)| (*name).to_owned()));
+    }
+    stated
+}
+
+#[test]
+fn descriptions_are_documented_as_they_are() {
+    let page = page("microvm.toml.5");
+    let mut keys: BTreeSet<String> =
+        ["extends", "defaults", "vms"].iter().map(|name| (*name).to_owned()).collect();
+    let mut wrong = Vec::new();
+    schema::walk(&mut |path, key| {
+        keys.insert(path.to_owned());
+        let item = page.items.iter().find(|item| item.names.iter().any(|name| name == path));
+        let body = item.map_or("", |item| &item.body);
+        let missing = stated(path, key).into_iter().filter(|text| !body.contains(text.as_str()));
+        wrong.extend(missing.map(|text| format!("{path}: does not state '{text}'")));
+    });
+    let found = page.items.iter().flat_map(|item| item.names.clone()).collect();
+    wrong.extend(compare("microvm.toml.5", &keys, &found));
+    verdict(&wrong);
+}
+
+#[test]
+fn example_descriptions_are_valid() {
+    let page = page("microvm.toml.5");
+    let examples: Vec<_> = page.displays.iter().filter(|it| it.0 == "EXAMPLES").collect();
+    assert!(examples.len() >= 2);
+    for (_, text) in examples {
+        let read = |_: &str| Ok(text.clone());
+        let loaded =
+            microvm::pipeline::load("/vm/web.toml", "web.toml", &read, &Default::default());
+        assert!(loaded.report.is_empty(), "{}", loaded.report.text(&loaded.files));
+        assert!(!loaded.machines.is_empty());
+    }
+}
+
+#[test]
+fn findings_are_documented_as_they_are() {
+    let files = tree::files(".rs").into_iter();
+    let text: String =
+        files.filter(|file| file.path.starts_with("bin/microvm/src/")).map(|it| it.text).collect();
+    let parts = text.match_indices("MV").filter_map(|(at, _)| text.get(at..at + 5));
+    let is_code = |part: &&str| part.bytes().skip(2).all(|byte| byte.is_ascii_digit());
+    let given = parts.filter(is_code).map(str::to_owned).collect();
+    let page = page("microvm-diagnostics.7");
+    let found = page.items.iter().flat_map(|item| item.names.clone()).collect();
+    verdict(&compare("microvm-diagnostics.7", &given, &found));
 }
 
 /// Whether the text of an item states values and default as the table does.
