@@ -6,7 +6,7 @@
 //!
 //! | layer | modules | may touch |
 //! |---|---|---|
-//! | L0 | [`backoff`], [`cli`], [`err`], [`near`], [`rand`], [`text`], [`time`] | memory, and the clock in `time` |
+//! | L0 | [`backoff`], [`cli`], [`err`], [`near`], [`rand`], [`sorting`], [`text`], [`time`] | memory, and the clock in `time` |
 //! | L1 | [`file`], [`log`], [`sys`] | files, descriptors; `sys` holds all unsafe code |
 //! | L2 | [`config`], [`event`], [`netlink`], [`proc`], [`udev`] | sockets, child processes |
 //! | L3 | [`bus`], [`pool`], [`service`], [`sim`] | the loop and what lives on it |
@@ -30,6 +30,7 @@ pub mod rand;
 pub mod service;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod sorting;
 pub mod sys;
 pub mod text;
 pub mod time;

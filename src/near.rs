@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Names that were probably meant: those at the smallest edit distance.
 
+use plinth::sorting;
+
 /// Characters of a name that are compared; longer ones are no typing mistakes.
 const COMPARED_MAX: usize = 64;
 
@@ -24,7 +26,7 @@ pub fn nearest<'a>(
             found.push((distance, candidate));
         }
     }
-    found.sort_unstable();
+    sorting::sort(&mut found);
     found.dedup();
     found.into_iter().take(max).map(|(_, name)| name).collect()
 }

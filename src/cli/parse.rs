@@ -13,6 +13,7 @@ use std::fmt;
 use lexopt::{Arg, Parser};
 
 use super::{Arity, Command, Flag, Positional, Program};
+use crate::sorting;
 use crate::text::quote;
 
 /// A command line that was not understood; names the word at fault.
@@ -166,7 +167,7 @@ impl<A> Run<'_, A> {
             [(_, only)] => Ok(*only),
             [] => Err(UsageError(format!("unknown option {}", quote(&format!("--{name}"))))),
             _ => {
-                found.sort_unstable_by_key(|(long, _)| *long);
+                sorting::sort_by_key(&mut found, |(long, _)| *long);
                 let names: Vec<String> = found.iter().map(|(l, _)| format!("--{l}")).collect();
                 let shown = quote(&format!("--{name}"));
                 Err(UsageError(format!("ambiguous option {shown}: {}", names.join(", "))))

@@ -100,7 +100,7 @@ impl Root {
             }
             names.extend(entry?.file_name().into_string());
         }
-        names.sort_unstable();
+        crate::sorting::sort(&mut names);
         Ok(names)
     }
 }

@@ -6,6 +6,7 @@
 
 use object::{Object as _, ObjectSegment as _, ObjectSymbol as _, SymbolKind};
 
+use plinth::sorting;
 use plinth::text::escape_control;
 
 /// The functions of a file.
@@ -60,7 +61,7 @@ impl<'a> Symbols<'a> {
             })
             .map(str::to_owned)
             .collect();
-        near.sort_unstable();
+        sorting::sort(&mut near);
         near.dedup();
         near.truncate(most);
         near

@@ -7,6 +7,8 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use plinth::sorting;
+
 use crate::bpffs::{self, What};
 use crate::btf::Btf;
 use crate::errno::Errno;
@@ -149,7 +151,7 @@ pub(super) struct Pin {
 pub(super) fn pins(directory: &Path) -> Result<Vec<Pin>> {
     let mut found = Vec::new();
     walk(directory, DEPTH_MAX, &mut found)?;
-    found.sort_by(|left, right| left.path.cmp(&right.path));
+    sorting::sort_by_key(&mut found, |pin: &Pin| pin.path.clone());
     Ok(found)
 }
 

@@ -8,6 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use plinth::err::Failure;
+use plinth::sorting;
 use serde_json::json;
 
 use super::args::AttachMode;
@@ -348,7 +349,7 @@ pub(super) fn remove_pins(directory: &Path, keep_maps: bool) -> Result<()> {
         What::Map => 2,
     };
     pins.retain(|pin| !(keep_maps && pin.what == What::Map));
-    pins.sort_by_key(|pin| rank(pin.what));
+    sorting::sort_by_key(&mut pins, |pin| rank(pin.what));
     // Each detach waits for the kernel, so they wait together.
     let (links, rest): (Vec<Pin>, Vec<Pin>) =
         pins.into_iter().partition(|it| it.what == What::Link);

@@ -7,6 +7,7 @@ use object::elf::{
     STT_FUNC, STT_OBJECT, SectionHeader64, Sym64,
 };
 use object::read::elf::{FileHeader as _, SectionHeader as _, SectionTable, Sym as _};
+use plinth::sorting;
 
 use super::externs::{self, Extern};
 use super::maps::{self, Map};
@@ -191,7 +192,7 @@ impl<'a> File<'a> {
             }
             let mut functions: Vec<&Symbol> =
                 symbols.iter().filter(|it| it.is_function && it.section == index.0).collect();
-            functions.sort_by_key(|it| it.offset);
+            sorting::sort_by_key(&mut functions, |it| it.offset);
             found.extend(functions.into_iter().map(|it| Program {
                 name: it.name.clone(),
                 section: name.to_owned(),

@@ -2,6 +2,8 @@
 //! What an object needs: capabilities of the caller, and features of the kernel with the version
 //! that brought them.
 
+use plinth::sorting;
+
 use super::externs::ExternKind;
 use super::inspect::Inspection;
 use crate::kinds::{MapType, ProgType};
@@ -42,9 +44,9 @@ pub fn needs(object: &Inspection) -> Needs {
     if object.externs.iter().any(|it| it.kind == ExternKind::Function) {
         found.features.push(("kernel functions", (5, 13)));
     }
-    found.capabilities.sort_unstable();
+    sorting::sort(&mut found.capabilities);
     found.capabilities.dedup();
-    found.features.sort_unstable_by_key(|it| (it.1, it.0));
+    sorting::sort_by_key(&mut found.features, |it| (it.1, it.0));
     found.features.dedup();
     found.kernel = found.features.last().map_or((0, 0), |it| it.1);
     found

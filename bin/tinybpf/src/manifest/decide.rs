@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use plinth::sorting;
+
 use super::run::Planned;
 use super::state::{PinKind, Record, State};
 use super::wanted::{MapShape, Wanted, WantedMap};
@@ -76,7 +78,7 @@ pub fn watched<'a>(
 ) -> BTreeSet<String> {
     let wanted = objects.into_iter().flat_map(Wanted::pins).map(|(path, _)| path.to_owned());
     let known = state.objects.values().flat_map(|it| it.pins.keys().cloned());
-    wanted.chain(known).flat_map(|path| [paths::staged(&path), path]).collect()
+    sorting::gather(wanted.chain(known).flat_map(|path| [paths::staged(&path), path]))
 }
 
 /// What has to be done with an object.

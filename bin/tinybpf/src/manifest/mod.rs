@@ -34,6 +34,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use plinth::config::toml::{Problem, Sources, Spanned};
+use plinth::sorting;
 
 use crate::hook::Hook;
 use crate::value::{Format, Value};
@@ -220,8 +221,8 @@ impl Object {
         let names = |list: &[Spanned<String>]| -> Vec<String> {
             list.iter().map(|it| it.get_ref().clone()).collect()
         };
-        let set: BTreeMap<&String, String> =
-            self.set.iter().map(|(name, it)| (name, shown(it))).collect();
+        let set: BTreeMap<String, String> =
+            sorting::gather(self.set.iter().map(|(name, it)| (name.clone(), shown(it))));
         serde_json::json!({
             "path": self.path.get_ref(),
             "sha256": self.sha256,

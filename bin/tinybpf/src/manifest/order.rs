@@ -9,7 +9,8 @@ use super::Object;
 
 /// Sorts objects so that each follows those that it names.
 pub(super) fn sorted(objects: Vec<Object>, sources: &Sources) -> Result<Vec<Object>, Box<Problem>> {
-    let names: BTreeSet<String> = objects.iter().map(|it| it.name.get_ref().clone()).collect();
+    let names: BTreeSet<String> =
+        plinth::sorting::gather(objects.iter().map(|it| it.name.get_ref().clone()));
     for object in &objects {
         let missing = object.after.iter().find(|it| !names.contains(it.get_ref()));
         if let Some(missing) = missing {

@@ -8,6 +8,7 @@ use plinth::config::layers::Layer;
 use plinth::config::toml::{
     self, DeValue, Loaded, PROBLEMS_MAX, Problem, Problems, Sources, Spanned,
 };
+use plinth::sorting;
 
 use super::table::{self, Read, Reader};
 use super::when::{RawWhen, When};
@@ -207,7 +208,7 @@ impl Checker<'_> {
         }
         let known = [Mount::Bpf, Mount::Tracefs, Mount::Cgroup2].map(|it| (it.name(), Some(it)));
         let mounts: BTreeSet<Mount> =
-            raw.mount.iter().filter_map(|it| self.word("mount", Some(it), &known)).collect();
+            sorting::gather(raw.mount.iter().filter_map(|it| self.word("mount", Some(it), &known)));
         let modes = [("rollback", OnError::Rollback), ("continue", OnError::Continue)];
         let on_error = self.word("on_error", raw.on_error.as_ref(), &modes);
         for (key, path) in [("pin_root", &raw.pin_root), ("state", &raw.state)] {

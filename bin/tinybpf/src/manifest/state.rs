@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use plinth::sorting;
+
 const VERSION: u64 = 1;
 
 /// What an object was made from, as lower-case hexadecimal digests.
@@ -88,7 +90,7 @@ impl State {
     #[must_use]
     pub fn encode(&self) -> String {
         let objects: Map<String, Value> =
-            self.objects.iter().map(|(name, it)| (name.clone(), it.encode())).collect();
+            sorting::gather(self.objects.iter().map(|(name, it)| (name.clone(), it.encode())));
         let mut text = json!({ "version": VERSION, "objects": objects }).to_string();
         text.push('\n');
         text
@@ -102,23 +104,22 @@ impl State {
             return None;
         }
         let objects = value.get("objects")?.as_object()?;
-        let objects = objects.iter().map(|(name, it)| Some((name.clone(), Record::decode(it)?)));
-        Some(Self { objects: objects.collect::<Option<_>>()? })
+        let mut state = Self::default();
+        for (name, it) in objects {
+            state.objects.insert(name.clone(), Record::decode(it)?);
+        }
+        Some(state)
     }
 }
 
 impl Record {
     fn encode(&self) -> Value {
-        let pins: Map<String, Value> = self
-            .pins
-            .iter()
-            .map(|(path, it)| {
-                let pin = json!({
-                    "kind": it.kind.name(), "id": it.id, "hook": it.hook, "ours": it.is_ours,
-                });
-                (path.clone(), pin)
-            })
-            .collect();
+        let pins: Map<String, Value> = sorting::gather(self.pins.iter().map(|(path, it)| {
+            let pin = json!({
+                "kind": it.kind.name(), "id": it.id, "hook": it.hook, "ours": it.is_ours,
+            });
+            (path.clone(), pin)
+        }));
         json!({
             "manifest": self.manifest,
             "object": self.digests.object,
@@ -132,20 +133,21 @@ impl Record {
 
     fn decode(value: &Value) -> Option<Self> {
         let text = |key: &str| Some(value.get(key)?.as_str()?.to_owned());
-        let pins = value.get("pins")?.as_object()?.iter().map(|(path, pin)| {
+        let mut pins = BTreeMap::new();
+        for (path, pin) in value.get("pins")?.as_object()? {
             let kind = PinKind::from_name(pin.get("kind")?.as_str()?)?;
             let id = pin.get("id").and_then(Value::as_u64);
             let id = id.map(u32::try_from).transpose().ok()?;
             let hook = pin.get("hook").and_then(Value::as_str).map(str::to_owned);
             let is_ours = pin.get("ours")?.as_bool()?;
-            Some((path.clone(), PinRecord { kind, id, hook, is_ours }))
-        });
+            pins.insert(path.clone(), PinRecord { kind, id, hook, is_ours });
+        }
         let directories = value.get("directories")?.as_array()?.iter();
         Some(Self {
             manifest: text("manifest")?,
             digests: Digests { object: text("object")?, table: text("table")?, btf: text("btf")? },
             is_done: value.get("done")?.as_bool()?,
-            pins: pins.collect::<Option<_>>()?,
+            pins,
             directories: directories
                 .map(|it| Some(it.as_str()?.to_owned()))
                 .collect::<Option<_>>()?,

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use plinth::config::toml::{Problem, Spanned};
+use plinth::sorting;
 
 use super::state::{Digests, PinKind};
 use super::{Attach, Manifest, Map, Object, Pin, Reuse, paths};
@@ -177,7 +178,7 @@ pub fn wanted(
     binder.collisions(&wanted);
     let mut directories: Vec<String> =
         wanted.pins().flat_map(|(path, _)| paths::parents(path)).map(str::to_owned).collect();
-    directories.sort();
+    sorting::sort(&mut directories);
     directories.dedup();
     wanted.directories = directories;
     if binder.problems.is_empty() { Ok(wanted) } else { Err(binder.problems) }

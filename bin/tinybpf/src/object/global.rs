@@ -8,6 +8,8 @@
 
 use std::sync::{Arc, OnceLock};
 
+use plinth::sorting;
+
 use super::{Object, OpenObject, Source, Variable};
 use crate::btf::{Btf, TypeId};
 use crate::error::{Error, Kind, Op, Result};
@@ -201,7 +203,7 @@ fn find(btf: Option<Arc<Btf>>, name: &str, op: Op) -> Result<(Arc<Btf>, Variable
         return Ok((btf, variable));
     }
     let mut names: Vec<String> = btf.variables().map(|variable| variable.name).collect();
-    names.sort_unstable();
+    sorting::sort(&mut names);
     let list = match names.len() {
         0 => "(none)".to_owned(),
         1..=LISTED_MAX => names.join(", "),

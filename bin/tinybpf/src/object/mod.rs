@@ -20,6 +20,8 @@ pub use open::{OpenObject, OpenOptions, Token};
 
 pub use crate::btf::Variable;
 
+use plinth::sorting;
+
 use crate::btf::Btf;
 use crate::diagnosis::log::Log;
 use crate::error::{Error, Kind, Op, Result};
@@ -131,7 +133,7 @@ impl Object {
 /// The error for a name that an object does not have, with those it has, sorted.
 fn unknown(kind: Kind, what: &str, name: &str, names: impl Iterator<Item = String>) -> Error {
     let mut names: Vec<String> = names.collect();
-    names.sort_unstable();
+    sorting::sort(&mut names);
     let list = if names.is_empty() { "(none)".to_owned() } else { names.join(", ") };
     Error::new(kind, Op::Find, name).with_detail(format!("no such {what}; there are: {list}"))
 }

@@ -8,6 +8,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use plinth::sorting;
+
 use crate::btf::{
     Body, Btf, BtfError, ByteOrder, Composite, DEPTH_MAX, Enumeration, Int, TypeId, is_padding,
 };
@@ -117,7 +119,7 @@ impl Names {
         let mut names: Vec<(u64, Arc<str>)> =
             enumeration.values.iter().map(|it| (it.value, Arc::from(btf.text(it.name)))).collect();
         // Stable, so that the first of several names for a value is found first.
-        names.sort_by_key(|it| it.0);
+        sorting::sort_by_key(&mut names, |it| it.0);
         Self(names)
     }
 

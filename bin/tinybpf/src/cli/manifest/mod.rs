@@ -16,6 +16,7 @@ use std::time::Duration;
 use plinth::config::toml::Problem;
 use plinth::err::{FAILED, Failure};
 use plinth::file::{self, Lock};
+use plinth::sorting;
 use plinth::time::Time;
 
 use super::wait::Pauses;
@@ -179,7 +180,7 @@ fn found(wanted: &Wanted, manifest: &str, facts: &Facts) -> Record {
             let pin = PinRecord { kind, id: Some(id), hook: None, is_ours: true };
             Some((path.to_owned(), pin))
         });
-    let pins: BTreeMap<String, PinRecord> = pins.collect();
+    let pins: BTreeMap<String, PinRecord> = sorting::gather(pins);
     let is_ours = |path: &&String| **path == wanted.home || path.starts_with(&below);
     let directories = wanted.directories.iter().filter(is_ours).cloned().collect();
     let digests = wanted.digests.clone();

@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
+use plinth::sorting;
+
 use super::kernel;
 use crate::bpffs::{self, What};
 use crate::features;
@@ -28,7 +30,7 @@ pub(super) fn facts(watched: &BTreeSet<String>, wanted: &[Wanted], state: &State
     }
     let directories = wanted.iter().flat_map(|it| it.directories.iter());
     let directories = directories.chain(state.objects.values().flat_map(|it| &it.directories));
-    let directories = directories.filter(|path| Path::new(path).is_dir()).cloned().collect();
+    let directories = sorting::gather(directories.filter(|path| Path::new(path).is_dir()).cloned());
     Facts { pins, directories, mounted: mounted(), kernel: kernel() }
 }
 
@@ -72,17 +74,17 @@ fn mounted() -> BTreeSet<Mount> {
         (Mount::Tracefs, host.tracefs().is_some()),
         (Mount::Cgroup2, host.cgroup2().is_some()),
     ];
-    all.into_iter().filter(|(_, there)| *there).map(|(mount, _)| mount).collect()
+    sorting::gather(all.into_iter().filter(|(_, there)| *there).map(|(mount, _)| mount))
 }
 
 /// The machine, as far as the manifest's conditions ask.
 pub(super) fn machine(manifest: &Manifest) -> Machine {
     let conditions = || manifest.objects.iter().map(|it| &it.when);
     // A probe is a trial, so only what is asked for is tried.
-    let asked: BTreeSet<&str> = conditions().flat_map(|when| when.features()).collect();
+    let asked: BTreeSet<&str> = sorting::gather(conditions().flat_map(|when| when.features()));
     let found = asked.into_iter().filter_map(features::probe_one).filter(|it| it.present);
-    let features = found.map(|it| it.name.to_owned()).collect();
+    let features = sorting::gather(found.map(|it| it.name.to_owned()));
     let paths = conditions().flat_map(|when| when.paths());
-    let paths = paths.filter(|path| Path::new(path).exists()).map(str::to_owned).collect();
+    let paths = sorting::gather(paths.filter(|path| Path::new(path).exists()).map(str::to_owned));
     Machine { kernel: kernel(), arch: std::env::consts::ARCH.to_owned(), features, paths }
 }

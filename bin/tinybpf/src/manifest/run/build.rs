@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use plinth::sorting;
+
 use super::{Action, Item, Run, Source, Work};
 use crate::hook::Hook;
 use crate::manifest::decide::{Decision, Facts, Pinned};
@@ -76,7 +78,7 @@ fn halves(
         at,
         facts: &run.facts,
         before: believed(before.unwrap_or_default(), &run.facts),
-        ours: run.before.objects.values().flat_map(|it| it.directories.clone()).collect(),
+        ours: sorting::gather(run.before.objects.values().flat_map(|it| it.directories.clone())),
         is_staging: run.plan.on_error == OnError::Rollback,
         provided,
         occupied: BTreeSet::new(),
@@ -194,13 +196,8 @@ impl Builder<'_> {
     /// Loads an object and puts it in the place of what is there.
     fn replace(&mut self, wanted: &Wanted, is_adoption: bool, taken: &[(String, PinRecord)]) {
         let leftovers = self.leftovers(wanted);
-        self.occupied = self
-            .facts
-            .pins
-            .keys()
-            .filter(|path| !leftovers.iter().any(|it| it.1 == **path))
-            .cloned()
-            .collect();
+        let is_kept = |path: &&String| !leftovers.iter().any(|it| it.1 == **path);
+        self.occupied = sorting::gather(self.facts.pins.keys().filter(is_kept).cloned());
         let maps: Vec<(WantedMap, bool)> =
             wanted.maps.iter().map(|map| (map.clone(), self.is_kept(map))).collect();
         let reuse = self.reuse.clone();
@@ -256,7 +253,7 @@ impl Builder<'_> {
     /// nothing was before that run. Links first.
     fn leftovers(&self, wanted: &Wanted) -> Vec<(PinKind, String)> {
         let known = self.before.pins.keys().map(String::as_str);
-        let all: BTreeSet<&str> = wanted.pins().map(|it| it.0).chain(known).collect();
+        let all: BTreeSet<&str> = sorting::gather(wanted.pins().map(|it| it.0).chain(known));
         let mut found = Vec::new();
         for path in all {
             let staged = paths::staged(path);
@@ -271,7 +268,7 @@ impl Builder<'_> {
                 }
             }
         }
-        found.sort();
+        sorting::sort(&mut found);
         found
     }
 
@@ -300,7 +297,7 @@ impl Builder<'_> {
         let is_ours =
             |it: &&String| self.ours.contains(*it) || !self.facts.directories.contains(*it);
         directories.extend(wanted.directories.iter().filter(is_ours).cloned());
-        directories.sort();
+        sorting::sort(&mut directories);
         directories.dedup();
         let is_needed = |it: &&String| wanted.directories.contains(it);
         self.record.directories = directories.iter().filter(is_needed).cloned().collect();
@@ -365,7 +362,7 @@ impl Builder<'_> {
             .filter(|(path, pin)| pin.is_ours && self.occupied.contains(*path) && !is_wanted(path))
             .map(|(path, pin)| (path.clone(), pin.clone()))
             .collect();
-        found.sort_by_key(|it| it.1.kind);
+        sorting::sort_by_key(&mut found, |it| it.1.kind);
         found
     }
 
@@ -475,7 +472,7 @@ pub(super) fn removal(run: &mut Run, name: &str, keep_maps: bool) {
             }
         }
     }
-    pins.sort();
+    sorting::sort(&mut pins);
     for (kind, path) in pins {
         run.queue.push_back(item(Work::Do(Action::Remove { kind, path }, None)));
     }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use plinth::config::toml::{
     DeInteger, DeTable, DeValue, PROBLEMS_MAX, Problem, Problems, Sources, Spanned,
 };
+use plinth::sorting;
 use serde_core::de::Unexpected;
 
 use crate::value::Value;
@@ -36,7 +37,7 @@ pub(super) fn read<T: Read>(table: DeTable<'_>, sources: &Sources) -> Result<T, 
     match value {
         Some(value) if problems.is_empty() => Ok(value),
         _ => {
-            problems.sort_by_key(|it| it.position);
+            sorting::sort_by_key(&mut problems, |it| it.position);
             problems.truncate(PROBLEMS_MAX);
             Err(Problems(problems))
         }
