@@ -34,28 +34,36 @@ pub fn is_bpffs(path: &Path) -> bool {
 /// [`Kind::InvalidArgument`] for a relative path or a name with a dot, [`Kind::NotBpffs`] for
 /// another file system.
 pub fn check(path: &Path) -> Result<()> {
+    missing(path).map(drop)
+}
+
+/// What does not exist of `path` and the directories above it, innermost first, where it could.
+fn missing(path: &Path) -> Result<Vec<&Path>> {
     let error = |kind| Error::new(kind, Op::Pin, path.display().to_string());
     if !path.is_absolute() || path.file_name().is_none() {
         return Err(error(Kind::InvalidArgument).with_detail("the path of a pin is absolute"));
     }
-    let mut existing = path;
-    let mut dotted = false;
-    while !existing.exists() {
-        dotted |= existing.file_name().is_some_and(|name| name.as_bytes().contains(&b'.'));
-        existing = existing.parent().unwrap_or(Path::new("/"));
-    }
+    let (mut existing, mut missing) = (path, Vec::new());
+    // One question says whether it exists and what it lies on.
+    let found = loop {
+        match (host::file_system(existing), existing.parent()) {
+            (None, Some(parent)) => missing.push(std::mem::replace(&mut existing, parent)),
+            (found, _) => break found,
+        }
+    };
     if path.components().any(|part| part == Component::ParentDir) {
         return Err(error(Kind::InvalidArgument).with_detail("the path of a pin has no '..'"));
     }
-    if !is_bpffs(existing) {
+    if found != Some(BPF_FS) {
         let detail = format!("'{}' is not on a bpf file system", existing.display());
         let hint = format!("mount one with: mount -t bpf bpf {DEFAULT}");
         return Err(error(Kind::NotBpffs).with_detail(detail).with_hint(hint));
     }
-    if dotted {
+    let is_dotted = |it: &&Path| it.file_name().is_some_and(|name| name.as_bytes().contains(&b'.'));
+    if missing.iter().any(is_dotted) {
         return Err(error(Kind::InvalidArgument).with_detail("bpffs names must not contain '.'"));
     }
-    Ok(())
+    Ok(missing)
 }
 
 /// Directories that were made for a pin, removed again by the drop unless they are kept.
@@ -91,11 +99,13 @@ impl Drop for Made {
 /// # Errors
 /// As for [`check`], and what mkdir(2) says.
 pub fn make_directories(path: &Path) -> Result<Made> {
-    check(path)?;
-    let mut missing: Vec<&Path> = path.ancestors().take_while(|path| !path.exists()).collect();
-    missing.reverse();
+    make(&missing(path)?)
+}
+
+/// Makes directories, the last one first.
+fn make(missing: &[&Path]) -> Result<Made> {
     let mut made = Made::default();
-    for path in missing {
+    for path in missing.iter().copied().rev() {
         match rustix::fs::mkdir(path, rustix::fs::Mode::from_raw_mode(0o700)) {
             Ok(()) => made.paths.push(path.to_owned()),
             Err(rustix::io::Errno::EXIST) => {}
@@ -113,11 +123,8 @@ pub fn make_directories(path: &Path) -> Result<Made> {
 /// # Errors
 /// As for [`check`]; [`Kind::Exists`] when the name is taken; else the kernel's answer.
 pub fn pin(fd: BorrowedFd<'_>, path: &Path) -> Result<()> {
-    check(path)?;
-    let made = match path.parent() {
-        Some(parent) if !parent.exists() => make_directories(parent)?,
-        _ => Made::default(),
-    };
+    // The pin itself is the innermost.
+    let made = make(missing(path)?.get(1..).unwrap_or_default())?;
     let result = sys::pin(fd, &c_path(path, Op::Pin)?);
     result.map_err(|errno| {
         let error = Error::from_errno(errno, Op::Pin, path.display().to_string());
@@ -172,18 +179,21 @@ impl What {
 #[must_use]
 pub fn what_is(fd: BorrowedFd<'_>) -> Option<What> {
     use std::os::fd::AsRawFd as _;
-    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
-    what_in(&text)
+    let name = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    // Room for what is looked for; other names are cut.
+    let name = rustix::fs::readlink(name, Vec::with_capacity(64)).ok()?;
+    what_by(name.to_str().ok()?)
 }
 
-/// The same, from the text of fdinfo.
-fn what_in(text: &str) -> Option<What> {
-    text.lines().find_map(|line| match line.split_once(':')?.0 {
-        "prog_type" => Some(What::Program),
-        "map_type" => Some(What::Map),
-        "link_type" => Some(What::Link),
+/// The same, by the kernel's name for what a descriptor refers to.
+fn what_by(name: &str) -> Option<What> {
+    match name.strip_prefix("anon_inode:")? {
+        "bpf-prog" => Some(What::Program),
+        "bpf-map" => Some(What::Map),
+        // As it is made, and as it is opened.
+        "bpf_link" | "bpf-link" => Some(What::Link),
         _ => None,
-    })
+    }
 }
 
 /// Opens what is pinned at `path`, whatever it is.
@@ -272,11 +282,19 @@ mod tests {
     }
 
     #[test]
-    fn descriptors_are_told_apart_by_their_info() {
-        assert_eq!(what_in("pos:\t0\nprog_type:\t6\n"), Some(What::Program));
-        assert_eq!(what_in("map_type:\t1\n"), Some(What::Map));
-        assert_eq!(what_in("link_type:\txdp\nlink_id:\t3\nprog_tag:\t0\n"), Some(What::Link));
-        assert_eq!(what_in("pos:\t0\nflags:\t02\n"), None);
+    fn descriptors_are_told_apart_by_their_names() {
+        assert_eq!(what_by("anon_inode:bpf-prog"), Some(What::Program));
+        assert_eq!(what_by("anon_inode:bpf-map"), Some(What::Map));
+        assert_eq!(what_by("anon_inode:bpf_link"), Some(What::Link));
+        assert_eq!(what_by("anon_inode:bpf-link"), Some(What::Link));
+        assert_eq!(what_by("anon_inode:btf"), None);
+        assert_eq!(what_by("/dev/null"), None);
+    }
+
+    #[test]
+    fn descriptors_of_others_are_nothing_of_ours() {
+        let file = std::fs::File::open("/proc/self/exe").expect("this program");
+        assert_eq!(what_is(file.as_fd()), None);
     }
 
     #[test]
