@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Names that were probably meant: those at the smallest edit distance.
 
-use plinth::sorting;
+use crate::sorting;
 
 /// Characters of a name that are compared; longer ones are no typing mistakes.
 const COMPARED_MAX: usize = 64;

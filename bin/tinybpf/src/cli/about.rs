@@ -8,11 +8,9 @@ use plinth::cli::SHELLS;
 use plinth::err::{FAILED, Failure};
 use serde_json::json;
 
+use super::texts::Texts;
 use super::words::{Words, usage};
 use super::{Args, TINYBPF, World};
-
-/// The page, as it is installed.
-const PAGE: &str = include_str!("../../../../man/tinybpf.8");
 
 /// `tinybpf help`
 pub(super) fn help(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
@@ -29,10 +27,15 @@ pub(super) fn help(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
     Ok(0)
 }
 
+/// What is packed.
+fn texts() -> Result<Texts, Failure> {
+    Texts::new().map_err(|errno| Failure::new(FAILED, format!("cannot unpack the text: {errno}")))
+}
+
 /// `tinybpf man`
 pub(super) fn man(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
     Words::of(args).end()?;
-    world.print(PAGE)?;
+    world.print(texts()?.page())?;
     Ok(0)
 }
 
@@ -58,8 +61,8 @@ pub(super) fn headers(args: &Args, world: &mut World<'_>) -> Result<u8, Failure>
         Failure::new(FAILED, format!("cannot write to '{}': {error}", directory.display()))
     };
     std::fs::create_dir_all(&directory).map_err(failed)?;
-    let mut names = Vec::new();
-    for (name, text) in super::headers::HEADERS {
+    let (texts, mut names) = (texts()?, Vec::new());
+    for (name, text) in texts.headers() {
         std::fs::write(directory.join(name), text).map_err(failed)?;
         names.push(name);
     }

@@ -9,6 +9,8 @@
 //! call. After a success `errno` means nothing.
 #![allow(unsafe_code, reason = "one file per interface of libbpf and the kernel")]
 
+#[cfg(small)]
+mod absent;
 pub mod dump;
 pub mod filter;
 pub mod link;
@@ -21,6 +23,7 @@ pub mod print;
 pub mod program;
 pub mod sockets;
 pub mod system;
+pub mod unpack;
 
 use std::ffi::{CStr, c_char, c_int};
 use std::os::fd::{FromRawFd, OwnedFd};
