@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::super::words::Words;
 use super::super::{Args, World, find};
-use super::Elements;
+use super::{Done, Elements, opened_alone};
 use crate::error::Result;
 use crate::map::Map;
 
@@ -18,11 +18,7 @@ const BATCH: usize = 4096;
 const CHUNK: usize = 1 << 16;
 
 /// `tinybpf map show`
-pub(super) fn show(
-    mut words: Words,
-    args: &Args,
-    world: &mut World<'_>,
-) -> std::result::Result<u8, Failure> {
+pub(super) fn show(mut words: Words, args: &Args, world: &mut World<'_>) -> Done {
     let map = find::map(&words.reference("MAP")?)?;
     words.end()?;
     let (info, (frozen, memory)) = (map.info()?, map.frozen_and_memory());
@@ -58,14 +54,8 @@ pub(super) fn show(
 }
 
 /// `tinybpf map dump`
-pub(super) fn dump(
-    mut words: Words,
-    args: &Args,
-    world: &mut World<'_>,
-) -> std::result::Result<u8, Failure> {
-    let map = find::map(&words.reference("MAP")?)?;
-    words.end()?;
-    let elements = Elements::of(&map, args)?;
+pub(super) fn dump(words: Words, args: &Args, world: &mut World<'_>) -> Done {
+    let (map, elements) = opened_alone(words, args)?;
     let mut out = Lines::new(world, args.json);
     let mut printed = Ok(());
     map.for_each_batch(BATCH, |key, value| {
@@ -94,14 +84,8 @@ pub(super) fn dump(
 }
 
 /// `tinybpf map keys`
-pub(super) fn keys(
-    mut words: Words,
-    args: &Args,
-    world: &mut World<'_>,
-) -> std::result::Result<u8, Failure> {
-    let map = find::map(&words.reference("MAP")?)?;
-    words.end()?;
-    let elements = Elements::of(&map, args)?;
+pub(super) fn keys(words: Words, args: &Args, world: &mut World<'_>) -> Done {
+    let (map, elements) = opened_alone(words, args)?;
     let mut out = Lines::new(world, args.json);
     for key in map.keys() {
         out.begin();

@@ -8,18 +8,10 @@ use serde_json::json;
 
 use super::super::words::{Words, usage};
 use super::super::{Args, NOT_FOUND, World, find};
-use super::Elements;
+use super::{Done, Elements, opened, opened_alone};
 use crate::error::{Error, Kind, Op};
 use crate::kinds::MapType;
 use crate::map::{Map, Spec};
-
-type Done = Result<u8, Failure>;
-
-fn opened(words: &mut Words, args: &Args) -> Result<(Map, Elements), Failure> {
-    let map = find::map(&words.reference("MAP")?)?;
-    let elements = Elements::of(&map, args)?;
-    Ok((map, elements))
-}
 
 fn absent(map: &Map, what: &str) -> Failure {
     let error = Error::new(Kind::NotFound, Op::Lookup, map.name());
@@ -86,17 +78,15 @@ pub(super) fn push(mut words: Words, args: &Args) -> Done {
 }
 
 /// `tinybpf map pop`
-pub(super) fn pop(mut words: Words, args: &Args, world: &mut World<'_>) -> Done {
-    let (map, elements) = opened(&mut words, args)?;
-    words.end()?;
+pub(super) fn pop(words: Words, args: &Args, world: &mut World<'_>) -> Done {
+    let (map, elements) = opened_alone(words, args)?;
     let value = map.pop()?.ok_or_else(|| absent(&map, "the map is empty"))?;
     print(&elements, &value, world)
 }
 
 /// `tinybpf map peek`
-pub(super) fn peek(mut words: Words, args: &Args, world: &mut World<'_>) -> Done {
-    let (map, elements) = opened(&mut words, args)?;
-    words.end()?;
+pub(super) fn peek(words: Words, args: &Args, world: &mut World<'_>) -> Done {
+    let (map, elements) = opened_alone(words, args)?;
     let value = map.peek()?.ok_or_else(|| absent(&map, "the map is empty"))?;
     print(&elements, &value, world)
 }

@@ -12,7 +12,8 @@ mod watch;
 use plinth::err::Failure;
 
 use super::words::{Words, usage};
-use super::{Args, World};
+use super::{Args, World, find};
+use crate::map::Map;
 
 /// What can be done.
 const ACTIONS: [&str; 14] = [
@@ -23,8 +24,24 @@ const ACTIONS: [&str; 14] = [
 use elements::Elements;
 pub(super) use elements::bytes_of;
 
+type Done = Result<u8, Failure>;
+
+/// The map that the next word names, and what is known of its elements.
+fn opened(words: &mut Words, args: &Args) -> Result<(Map, Elements), Failure> {
+    let map = find::map(&words.reference("MAP")?)?;
+    let elements = Elements::of(&map, args)?;
+    Ok((map, elements))
+}
+
+/// The same, with no word behind it.
+fn opened_alone(mut words: Words, args: &Args) -> Result<(Map, Elements), Failure> {
+    let found = opened(&mut words, args)?;
+    words.end()?;
+    Ok(found)
+}
+
 /// `tinybpf map`
-pub(super) fn map(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
+pub(super) fn map(args: &Args, world: &mut World<'_>) -> Done {
     let mut words = Words::of(args);
     let action = words.text("ACTION")?;
     match action.as_str() {

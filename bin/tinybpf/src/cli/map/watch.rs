@@ -5,22 +5,18 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use plinth::err::Failure;
-
 use super::super::wait::Pauses;
 use super::super::words::Words;
-use super::super::{Args, World, find};
-use super::Elements;
+use super::super::{Args, World};
 use super::dump::snapshot;
+use super::{Done, opened_alone};
 
 /// The time between two looks.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// `tinybpf map watch`: until a signal comes, or `--count` looks.
-pub(super) fn watch(mut words: Words, args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
-    let map = find::map(&words.reference("MAP")?)?;
-    words.end()?;
-    let elements = Elements::of(&map, args)?;
+pub(super) fn watch(words: Words, args: &Args, world: &mut World<'_>) -> Done {
+    let (map, elements) = opened_alone(words, args)?;
     let mut pauses = Pauses::new()?;
     let mut before = BTreeMap::new();
     let mut looks = 0;
