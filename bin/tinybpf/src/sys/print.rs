@@ -130,16 +130,18 @@ fn deliver(level: libbpf_print_level, message: String) {
 mod tests {
     use super::*;
 
-    /// An open that fails, with a message of libbpf's.
-    fn fail(name: &std::ffi::CStr) {
+    /// An open that fails, with a message of libbpf's; the number that it leaves.
+    fn fail(name: &std::ffi::CStr) -> std::io::Error {
         // SAFETY: a C string and no options.
         let object = unsafe { libbpf_sys::bpf_object__open_file(name.as_ptr(), std::ptr::null()) };
+        let error = std::io::Error::last_os_error();
         assert!(object.is_null());
+        error
     }
 
     #[test]
     fn messages_are_collected_per_operation() {
-        let ((), first) = capture(Detail::Normal, || fail(c"/nonexistent/first"));
+        let ((), first) = capture(Detail::Normal, || drop(fail(c"/nonexistent/first")));
         let ((), second) = capture(Detail::Normal, || ());
         assert!(first.iter().any(|line| line.contains("/nonexistent/first")), "{first:?}");
         assert!(second.is_empty());
@@ -149,7 +151,9 @@ mod tests {
     fn threads_do_not_mix_their_messages() {
         let collect = |name: &'static std::ffi::CStr| {
             std::thread::spawn(move || {
-                (0..200).flat_map(|_| capture(Detail::Normal, || fail(name)).1).collect::<Vec<_>>()
+                (0..200)
+                    .flat_map(|_| capture(Detail::Normal, || drop(fail(name))).1)
+                    .collect::<Vec<_>>()
             })
         };
         let threads = [collect(c"/nonexistent/left"), collect(c"/nonexistent/right")];
@@ -158,11 +162,34 @@ mod tests {
         assert!(right.len() >= 200 && right.iter().all(|line| !line.contains("left")));
     }
 
+    /// A logger whose writing fails.
+    struct Failing;
+
+    impl log::Log for Failing {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            true
+        }
+
+        fn log(&self, _: &log::Record<'_>) {
+            drop(std::fs::File::open("/dev/null/log"));
+        }
+
+        fn flush(&self) {}
+    }
+
+    #[test]
+    fn a_logger_that_fails_does_not_change_the_number() {
+        install();
+        log::set_logger(&Failing).expect("the only one here");
+        log::set_max_level(log::LevelFilter::Trace);
+        assert_eq!(fail(c"/nonexistent/third").raw_os_error(), Some(libc::ENOENT));
+    }
+
     #[test]
     fn an_inner_operation_gives_the_outer_one_its_collector_back() {
         let (inner, outer) = capture(Detail::Normal, || {
-            let ((), inner) = capture(Detail::Normal, || fail(c"/nonexistent/inner"));
-            fail(c"/nonexistent/outer");
+            let ((), inner) = capture(Detail::Normal, || drop(fail(c"/nonexistent/inner")));
+            drop(fail(c"/nonexistent/outer"));
             inner
         });
         assert!(inner.iter().any(|line| line.contains("inner")));

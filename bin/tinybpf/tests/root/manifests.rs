@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bpf::cli::{World, run};
@@ -15,8 +15,10 @@ use bpf::host::Host;
 use bpf::ids;
 use bpf::map::Map;
 use bpf::program::Program;
+use plinth::file::Lock;
 use rustix::process::{Signal, getpid, kill_process};
 
+use crate::said::{TINYBPF, tinybpf};
 use crate::support::{isolated, object};
 
 /// The action behind which the process is to die.
@@ -334,5 +336,33 @@ fn root_counters_in_a_manifest_cover_every_cpu() {
         assert_eq!(paths(&Path::new(ROOT).join("counter/links")), links);
         assert_eq!(plain(&["remove", &manifest]), 0);
         assert!(!Path::new(ROOT).join("counter").exists());
+    });
+}
+
+#[test]
+fn root_applies_come_one_after_the_other() {
+    let _alone = alone();
+    isolated(module_path!(), "root_applies_come_one_after_the_other", || {
+        let place = Place::new("together");
+        let (manifest, others) = (place.manifest(), ours());
+        place.write(0, true);
+        let start = |_| {
+            let mut command = Command::new(TINYBPF);
+            command.args(["apply", &manifest]).stdout(Stdio::null()).spawn().expect("the command")
+        };
+        let all: Vec<_> = (0..4).map(start).collect();
+        for mut one in all {
+            assert_eq!(one.wait().expect("it ends").code(), Some(0));
+        }
+        assert_more(others, 3, "by four at once");
+        // One that holds on for too long is told of.
+        let lock = Lock::try_exclusive(&place.directory.join("lock")).expect("a lock");
+        assert!(lock.is_some());
+        for action in ["apply", "remove"] {
+            tinybpf(&[action, &manifest]).failed(1, "another apply is running");
+        }
+        drop(lock);
+        assert_eq!(plain(&["remove", &manifest]), 0);
+        assert_more(others, 0, "at this point");
     });
 }
