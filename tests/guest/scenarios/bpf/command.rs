@@ -3,11 +3,10 @@
 //! one line as a user would type it. What a kernel is too old for must be refused with the exit
 //! code that says so.
 
-use std::time::Duration;
-
 use rustix::process::{getpgid, getpid};
 
 use super::NEEDS;
+use super::matrix::{self, Device, LIMIT, Row, Special};
 use crate::inside::bpf::{self, Trigger};
 use crate::inside::process::{self, Process};
 use crate::inside::{Outcome, Trouble, ensure, ensure_eq, say, wait};
@@ -23,179 +22,24 @@ pub const COMMAND: Scenario = Scenario {
     run: command,
 };
 
-/// For a program to run after its event, on an emulated processor.
-const LIMIT: Duration = Duration::from_secs(10);
 /// Exit codes of the command for what the kernel cannot do, and for what its verifier refuses: that
 /// one knows where programs may sleep.
 const REFUSED: [i32; 2] = [6, 7];
-
-/// One kind and what shows it.
-#[derive(Clone, Copy)]
-struct Row {
-    kind: &'static str,
-    object: &'static str,
-    /// The one program of the object that is loaded; empty: all of them.
-    program: &'static str,
-    /// The hook; empty: the one that its section names.
-    hook: &'static str,
-    trigger: Trigger,
-    /// The global variable that counts its runs.
-    counter: &'static str,
-    /// The first kernel of the guest that can.
-    since: Kernel,
-}
-
-const fn row(
-    kind: &'static str,
-    (object, program): (&'static str, &'static str),
-    hook: &'static str,
-    trigger: Trigger,
-    counter: &'static str,
-) -> Row {
-    Row { kind, object, program, hook, trigger, counter, since: Kernel::V6_1 }
-}
-
-const fn since(kernel: Kernel, row: Row) -> Row {
-    Row { since: kernel, ..row }
-}
-
-const ROWS: &[Row] = &[
-    row("tracepoint", ("tracepoints", "named"), "", Trigger::Getpgid, "named_hits"),
-    row("raw_tp", ("tracepoints", "raw"), "", Trigger::Getpgid, "raw_hits"),
-    row("raw_tp.w", ("tracepoints", "writable"), "", Trigger::TestRun, "written"),
-    row("tp_btf", ("tracepoints", "typed"), "", Trigger::Getpgid, "typed_hits"),
-    row("kprobe", ("kprobe", "entry"), "", Trigger::Getpgid, "entries"),
-    row("kretprobe", ("kprobe", "leave"), "", Trigger::Getpgid, "returns"),
-    row("ksyscall", ("ksyscall", "entry"), "", Trigger::Getpgid, "entries"),
-    row("kretsyscall", ("ksyscall", "leave"), "", Trigger::Getpgid, "returns"),
-    since(
-        Kernel::V6_12,
-        row("kprobe.multi", ("kprobe_multi", "entry"), "", Trigger::Getpgid, "entries"),
-    ),
-    since(
-        Kernel::V6_12,
-        row("kretprobe.multi", ("kprobe_multi", "leave"), "", Trigger::Getpgid, "returns"),
-    ),
-    since(
-        Kernel::V6_12,
-        row("kprobe.session", ("kprobe_session", "both"), "", Trigger::Getpgid, "runs"),
-    ),
-    row("fentry", ("fentry", "entry"), "", Trigger::Getpgid, "entries"),
-    row("fexit", ("fentry", "leave"), "", Trigger::Getpgid, "exits"),
-    since(
-        Kernel::Sid,
-        row("fentry.s", ("fentry_sleepable", "entry"), "", Trigger::Getpgid, "entries"),
-    ),
-    row("fmod_ret", ("fmod_ret", "answer"), "", Trigger::Getpgid, "hits"),
-    since(Kernel::Sid, row("fsession", ("fsession", "both"), "", Trigger::Getpgid, "runs")),
-    row("lsm", ("lsm", "deny"), "", Trigger::Getpgid, "asked"),
-    row("lsm.s", ("lsm", "watch"), "", Trigger::Open, "opened"),
-    row("lsm_cgroup", ("lsm_cgroup", "bind"), "cgroup:/", Trigger::Datagram, "binds"),
-    row(
-        "perf_event",
-        ("perf_event", "sample"),
-        "perf:sw:cpu-clock:100000",
-        Trigger::Work,
-        "overflows",
-    ),
-    row("cgroup_skb/ingress", ("cgroup", "ingress"), "cgroup:/", Trigger::Datagram, "ingress"),
-    row("cgroup_skb/egress", ("cgroup", "egress"), "cgroup:/", Trigger::Datagram, "egress"),
-    row(
-        "cgroup/sock_create",
-        ("cgroup", "sock_create"),
-        "cgroup:/",
-        Trigger::Datagram,
-        "sock_create",
-    ),
-    row(
-        "cgroup/sock_release",
-        ("cgroup", "sock_release"),
-        "cgroup:/",
-        Trigger::Datagram,
-        "sock_release",
-    ),
-    row("cgroup/post_bind4", ("cgroup", "post_bind4"), "cgroup:/", Trigger::Datagram, "post_bind4"),
-    row("cgroup/bind4", ("cgroup", "bind4"), "cgroup:/", Trigger::Datagram, "bind4"),
-    row("cgroup/connect4", ("cgroup", "connect4"), "cgroup:/", Trigger::Connection, "connect4"),
-    row("cgroup/sendmsg4", ("cgroup", "sendmsg4"), "cgroup:/", Trigger::Datagram, "sendmsg4"),
-    row("cgroup/recvmsg4", ("cgroup", "recvmsg4"), "cgroup:/", Trigger::Datagram, "recvmsg4"),
-    row(
-        "cgroup/getpeername4",
-        ("cgroup", "getpeername4"),
-        "cgroup:/",
-        Trigger::Connection,
-        "getpeername4",
-    ),
-    row(
-        "cgroup/getsockname4",
-        ("cgroup", "getsockname4"),
-        "cgroup:/",
-        Trigger::Connection,
-        "getsockname4",
-    ),
-    row("cgroup/sysctl", ("cgroup", "sysctl"), "cgroup:/", Trigger::Parameter, "sysctl"),
-    row("cgroup/getsockopt", ("cgroup", "getsockopt"), "cgroup:/", Trigger::Option, "getsockopt"),
-    row("cgroup/setsockopt", ("cgroup", "setsockopt"), "cgroup:/", Trigger::Option, "setsockopt"),
-    row("cgroup/dev", ("cgroup", "dev"), "cgroup:/", Trigger::Device, "dev"),
-    row("sockops", ("cgroup", "sock_ops"), "cgroup:/", Trigger::Connection, "sock_ops"),
-    row("uprobe", ("uprobe", "entry"), "uprobe:/bpf/probed:probed_add", Trigger::Probed, "entries"),
-    row(
-        "uretprobe",
-        ("uprobe", "leave"),
-        "uretprobe:/bpf/probed:probed_add",
-        Trigger::Probed,
-        "returns",
-    ),
-    row("usdt", ("usdt", "step"), "usdt:/bpf/probed:plinth:step", Trigger::Probed, "steps"),
-    row("sk_lookup", ("netns", "lookup"), "netns:self", Trigger::Connection, "lookups"),
-    row("tc", ("tc", "ingress"), "tc:lo/ingress", Trigger::Datagram, "ingress_packets"),
-    row("tc/egress", ("tc", "egress"), "tc:lo/egress", Trigger::Datagram, "egress_packets"),
-    since(
-        Kernel::V6_12,
-        row("tcx", ("tcx", "ingress"), "tcx:lo/ingress", Trigger::Datagram, "ingress_packets"),
-    ),
-    since(
-        Kernel::V6_12,
-        row("tcx/egress", ("tcx", "egress"), "tcx:lo/egress", Trigger::Datagram, "egress_packets"),
-    ),
-    since(
-        Kernel::V6_12,
-        row(
-            "netfilter",
-            ("netfilter", "accept"),
-            "netfilter:4/input/0",
-            Trigger::Datagram,
-            "packets",
-        ),
-    ),
-];
 
 fn command(guest: &Guest) -> Outcome {
     bpf::prepare()?;
     bpf::mounts()?;
     say::text(&bpf::done(&["version"])?);
-    // Each on its own, so that one finding does not hide the next.
-    let judge = |name: &str, outcome: Outcome| {
-        if let Err(trouble) = outcome {
-            say::fail(trouble.during(name).to_string());
-        }
-    };
-    for row in ROWS {
-        judge(row.kind, show(row, guest.kernel));
-    }
-    say::step("the rows");
-    for (name, special) in [
-        ("lsm", denial as fn(&Guest) -> Outcome),
+    let specials: &[Special] = &[
+        ("lsm", denial),
         ("xdp", xdp),
         ("iter", iterator),
         ("freplace", replacement),
         ("struct_ops", congestion),
         ("netkit", netkit),
         ("load only", loads),
-    ] {
-        judge(name, special(guest));
-        say::step(name);
-    }
+    ];
+    matrix::walk(guest, show, specials);
     ensure_eq("what is left below bpffs", &std::fs::read_dir(bpf::BPFFS)?.count(), &0)
 }
 
@@ -203,7 +47,7 @@ fn command(guest: &Guest) -> Outcome {
 fn show(row: &Row, kernel: Kernel) -> Outcome {
     let hook = format!("{}={}", row.program, row.hook);
     let mut options = vec!["--prog", row.program];
-    options.extend(if row.hook.is_empty() { ["--attach", "auto"] } else { ["--hook", &hook] });
+    options.extend(if row.hook == "auto" { ["--attach", "auto"] } else { ["--hook", &hook] });
     // What has no link that could be pinned lives as long as its command.
     if ["tc:", "usdt:"].iter().any(|kind| row.hook.starts_with(kind)) {
         return hold(row.object, &options, row.trigger, row.counter);
@@ -255,20 +99,13 @@ fn denial(_: &Guest) -> Outcome {
 
 /// In the generic mode on the loopback interface, in the driver's on a pair of virtual ones.
 fn xdp(_: &Guest) -> Outcome {
-    let ip = |words: &[&str]| process::output(&[&["/bin/ip"], words].concat()).map(drop);
-    ip(&["link", "add", "v0", "type", "veth", "peer", "name", "v1"])?;
-    for name in ["v0", "v1"] {
-        ip(&["link", "set", name, "up"])?;
-    }
-    ip(&["addr", "add", "192.0.2.1/24", "dev", "v0"])?;
+    let pair = Device::pair()?;
     for (hook, frames) in [("pass=xdp:lo,mode=skb", false), ("pass=xdp:v1,mode=native", true)] {
         let said = bpf::load("xdp", &["--prog", "pass", "--hook", hook])?;
         ensure(said.code == 0, format_args!("{hook}: {}", said.err))?;
         wait::until_found("packets are counted", LIMIT, || {
             if frames {
-                // To a neighbour that does not exist: the question for it is a frame.
-                let socket = std::net::UdpSocket::bind("192.0.2.1:0")?;
-                socket.send_to(b"plinth", "192.0.2.2:9")?;
+                pair.ask()?;
             } else {
                 Trigger::Datagram.pull()?;
             }
@@ -280,7 +117,7 @@ fn xdp(_: &Guest) -> Outcome {
     let said = bpf::load("xdp", &["--prog", "pass_frags", "--hook", "pass_frags=xdp:v1"])?;
     ensure(said.code == 0, format_args!("frags: {}", said.err))?;
     bpf::unload("xdp")?;
-    ip(&["link", "del", "v0"])
+    pair.remove()
 }
 
 /// The largest number anywhere in `value`.
@@ -345,30 +182,24 @@ fn congestion(guest: &Guest) -> Outcome {
     Ok(())
 }
 
-/// Both ends of a device that exists from 6.7 on.
+/// A device that exists from 6.7 on.
 fn netkit(guest: &Guest) -> Outcome {
+    let load = |interface: &str| {
+        let hook = format!("primary=netkit:{interface}/primary");
+        bpf::load("netkit", &["--prog", "primary", "--hook", &hook])
+    };
     if guest.kernel < Kernel::V6_12 {
-        let hook = "primary=netkit:lo/primary";
-        let said = bpf::load("netkit", &["--prog", "primary", "--hook", hook])?;
-        return refused(&said);
+        return refused(&load("lo")?);
     }
-    let ip = |words: &[&str]| process::output(&[&["/bin/ip"], words].concat()).map(drop);
-    ip(&["link", "add", "kit0", "type", "netkit"])?;
-    for end in ["kit0", "nk0"] {
-        ip(&["link", "set", end, "up"])?;
-    }
-    ip(&["addr", "add", "198.51.100.1/24", "dev", "kit0"])?;
-    let hook = "primary=netkit:kit0/primary";
-    let said = bpf::load("netkit", &["--prog", "primary", "--hook", hook])?;
+    let kit = Device::kit()?;
+    let said = load("kit0")?;
     ensure(said.code == 0, &said.err)?;
     wait::until_found("packets are counted", LIMIT, || {
-        let socket = std::net::UdpSocket::bind("198.51.100.1:0")?;
-        socket.send_to(b"plinth", "198.51.100.2:9")?;
+        kit.ask()?;
         Ok((bpf::global("netkit", "primary_packets")? > 0).then_some(()))
     })?;
     bpf::unload("netkit")?;
-    ip(&["link", "del", "kit0"])?;
-    Ok(())
+    kit.remove()
 }
 
 /// What hangs on sockets and routes of a process: the command loads it, a process attaches it.

@@ -8,10 +8,9 @@
 
 use std::os::fd::AsFd as _;
 use std::path::Path;
-use std::time::Duration;
 
 use bpf::error::{Error, Kind as Failure};
-use bpf::hook::{Direction, XdpMode};
+use bpf::hook::{Hook, Place, XdpMode};
 use bpf::link::Link;
 use bpf::map::Map;
 use bpf::object::Object;
@@ -21,8 +20,10 @@ use bpf::program::{Program, TestRun};
 use rustix::process::{getpgid, getpid};
 
 use super::OBJECTS;
+use super::matrix::{self, Device, LIMIT, Row, Special};
 use crate::inside::bpf::{self as hand, Trigger};
-use crate::inside::{Outcome, Trouble, ensure, ensure_eq, process, say, wait};
+use crate::inside::trouble::Naming as _;
+use crate::inside::{Outcome, Trouble, ensure, ensure_eq, say, wait};
 use crate::scenarios::{Guest, Kernel, Scenario};
 
 /// The whole matrix.
@@ -35,202 +36,11 @@ pub const KINDS: Scenario = Scenario {
     run: kinds,
 };
 
-/// For a program to run after its event, on an emulated processor.
-const LIMIT: Duration = Duration::from_secs(10);
-
-/// Where a program is attached.
-#[derive(Clone, Copy)]
-enum Hook {
-    /// Where its section says.
-    Section,
-    /// The root of the control groups.
-    Cgroup,
-    /// This network namespace.
-    Netns,
-    /// The loopback interface, by a classic filter.
-    Tc(Direction),
-    /// The loopback interface, by a link.
-    Tcx(Direction),
-    /// What arrives here over IPv4.
-    Netfilter,
-    /// Every 100 microseconds of the processor's time.
-    Counter,
-    /// The function `probed_add` of the program `probed`.
-    User { returns: bool },
-    /// The same, as one of many.
-    Users { returns: bool },
-    /// The probe `plinth:step` of that program.
-    Usdt,
-}
-
-/// One kind and what shows it.
-#[derive(Clone, Copy)]
-struct Row {
-    kind: &'static str,
-    object: &'static str,
-    program: &'static str,
-    hook: Hook,
-    trigger: Trigger,
-    /// The global variable that counts its runs.
-    counter: &'static str,
-    /// The first kernel of the guest that can.
-    since: Kernel,
-}
-
-const fn row(
-    kind: &'static str,
-    (object, program): (&'static str, &'static str),
-    hook: Hook,
-    (trigger, counter): (Trigger, &'static str),
-) -> Row {
-    Row { kind, object, program, hook, trigger, counter, since: Kernel::V6_1 }
-}
-
-const fn since(kernel: Kernel, row: Row) -> Row {
-    Row { since: kernel, ..row }
-}
-
-/// A hook of the control group, by the name of program and counter.
-const fn group(kind: &'static str, name: &'static str, trigger: Trigger) -> Row {
-    row(kind, ("cgroup", name), Hook::Cgroup, (trigger, name))
-}
-
-const CALL: Trigger = Trigger::Getpgid;
-const SECTION: Hook = Hook::Section;
-
-const ROWS: &[Row] = &[
-    row("tracepoint", ("tracepoints", "named"), SECTION, (CALL, "named_hits")),
-    row("raw_tp", ("tracepoints", "raw"), SECTION, (CALL, "raw_hits")),
-    row("raw_tp.w", ("tracepoints", "writable"), SECTION, (Trigger::TestRun, "written")),
-    row("tp_btf", ("tracepoints", "typed"), SECTION, (CALL, "typed_hits")),
-    row("kprobe", ("kprobe", "entry"), SECTION, (CALL, "entries")),
-    row("kretprobe", ("kprobe", "leave"), SECTION, (CALL, "returns")),
-    row("ksyscall", ("ksyscall", "entry"), SECTION, (CALL, "entries")),
-    row("kretsyscall", ("ksyscall", "leave"), SECTION, (CALL, "returns")),
-    since(
-        Kernel::V6_12,
-        row("kprobe.multi", ("kprobe_multi", "entry"), SECTION, (CALL, "entries")),
-    ),
-    since(
-        Kernel::V6_12,
-        row("kretprobe.multi", ("kprobe_multi", "leave"), SECTION, (CALL, "returns")),
-    ),
-    since(
-        Kernel::V6_12,
-        row("kprobe.session", ("kprobe_session", "both"), SECTION, (CALL, "runs")),
-    ),
-    row("fentry", ("fentry", "entry"), SECTION, (CALL, "entries")),
-    row("fexit", ("fentry", "leave"), SECTION, (CALL, "exits")),
-    since(Kernel::Sid, row("fentry.s", ("fentry_sleepable", "entry"), SECTION, (CALL, "entries"))),
-    row("fmod_ret", ("fmod_ret", "answer"), SECTION, (CALL, "hits")),
-    since(Kernel::Sid, row("fsession", ("fsession", "both"), SECTION, (CALL, "runs"))),
-    row("lsm", ("lsm", "deny"), SECTION, (CALL, "asked")),
-    row("lsm.s", ("lsm", "watch"), SECTION, (Trigger::Open, "opened")),
-    row("lsm_cgroup", ("lsm_cgroup", "bind"), Hook::Cgroup, (Trigger::Datagram, "binds")),
-    row("perf_event", ("perf_event", "sample"), Hook::Counter, (Trigger::Work, "overflows")),
-    row("uprobe", ("uprobe", "entry"), Hook::User { returns: false }, (Trigger::Probed, "entries")),
-    row(
-        "uretprobe",
-        ("uprobe", "leave"),
-        Hook::User { returns: true },
-        (Trigger::Probed, "returns"),
-    ),
-    since(
-        Kernel::V6_12,
-        row(
-            "uprobe.multi",
-            ("uprobe_multi", "entry"),
-            Hook::Users { returns: false },
-            (Trigger::Probed, "entries"),
-        ),
-    ),
-    since(
-        Kernel::V6_12,
-        row(
-            "uretprobe.multi",
-            ("uprobe_multi", "leave"),
-            Hook::Users { returns: true },
-            (Trigger::Probed, "returns"),
-        ),
-    ),
-    row("usdt", ("usdt", "step"), Hook::Usdt, (Trigger::Probed, "steps")),
-    group("cgroup_skb/ingress", "ingress", Trigger::Datagram),
-    group("cgroup_skb/egress", "egress", Trigger::Datagram),
-    group("cgroup/sock_create", "sock_create", Trigger::Datagram),
-    group("cgroup/sock_release", "sock_release", Trigger::Datagram),
-    group("cgroup/post_bind4", "post_bind4", Trigger::Datagram),
-    group("cgroup/bind4", "bind4", Trigger::Datagram),
-    group("cgroup/connect4", "connect4", Trigger::Connection),
-    group("cgroup/sendmsg4", "sendmsg4", Trigger::Datagram),
-    group("cgroup/recvmsg4", "recvmsg4", Trigger::Datagram),
-    group("cgroup/getpeername4", "getpeername4", Trigger::Connection),
-    group("cgroup/getsockname4", "getsockname4", Trigger::Connection),
-    group("cgroup/sysctl", "sysctl", Trigger::Parameter),
-    group("cgroup/getsockopt", "getsockopt", Trigger::Option),
-    group("cgroup/setsockopt", "setsockopt", Trigger::Option),
-    group("cgroup/dev", "dev", Trigger::Device),
-    group("sockops", "sock_ops", Trigger::Connection),
-    since(
-        Kernel::V6_12,
-        row(
-            "cgroup/connect_unix",
-            ("cgroup_unix", "connect_unix"),
-            Hook::Cgroup,
-            (Trigger::Unix, "connects"),
-        ),
-    ),
-    row("sk_lookup", ("netns", "lookup"), Hook::Netns, (Trigger::Connection, "lookups")),
-    row(
-        "tc",
-        ("tc", "ingress"),
-        Hook::Tc(Direction::Ingress),
-        (Trigger::Datagram, "ingress_packets"),
-    ),
-    row(
-        "tc/egress",
-        ("tc", "egress"),
-        Hook::Tc(Direction::Egress),
-        (Trigger::Datagram, "egress_packets"),
-    ),
-    since(
-        Kernel::V6_12,
-        row(
-            "tcx",
-            ("tcx", "ingress"),
-            Hook::Tcx(Direction::Ingress),
-            (Trigger::Datagram, "ingress_packets"),
-        ),
-    ),
-    since(
-        Kernel::V6_12,
-        row(
-            "tcx/egress",
-            ("tcx", "egress"),
-            Hook::Tcx(Direction::Egress),
-            (Trigger::Datagram, "egress_packets"),
-        ),
-    ),
-    since(
-        Kernel::V6_12,
-        row("netfilter", ("netfilter", "accept"), Hook::Netfilter, (Trigger::Datagram, "packets")),
-    ),
-];
-
 fn kinds(guest: &Guest) -> Outcome {
     hand::prepare()?;
     hand::mounts()?;
-    // Each on its own, so that one finding does not hide the next.
-    let judge = |name: &str, outcome: Outcome| {
-        if let Err(trouble) = outcome {
-            say::fail(trouble.during(name).to_string());
-        }
-    };
-    for row in ROWS {
-        judge(row.kind, show(row, guest.kernel));
-    }
-    say::step("the rows");
-    for (name, special) in [
-        ("lsm", denial as fn(&Guest) -> Outcome),
+    let specials: &[Special] = &[
+        ("lsm", denial),
         ("xdp", xdp),
         ("netkit", netkit),
         ("iter", iterators),
@@ -238,10 +48,8 @@ fn kinds(guest: &Guest) -> Outcome {
         ("struct_ops", congestion),
         ("flow_dissector", dissector),
         ("load only", loads),
-    ] {
-        judge(name, special(guest));
-        say::step(name);
-    }
+    ];
+    matrix::walk(guest, show, specials);
     Ok(())
 }
 
@@ -250,55 +58,52 @@ fn told(error: &Error) -> Trouble {
     Trouble::new(format!("{error:#}"))
 }
 
-impl Hook {
-    fn attach(self, program: &Program) -> Result<Link, Error> {
-        let loopback = IfaceRef::Name("lo");
-        match self {
-            Self::Section => program.attach(),
-            Self::Cgroup => program.attach_cgroup(Path::new("/"), CgroupOpts::default()),
-            Self::Netns => program.attach_netns(NetnsRef::Own),
-            Self::Tc(direction) => program.attach_tc(loopback, direction, 0, 0),
-            Self::Tcx(direction) => program.attach_tcx(loopback, direction, Beside::Nothing),
-            Self::Netfilter => program.attach_netfilter(NetfilterOpts {
-                family: 2,
-                hook: 1,
-                priority: 0,
-                defragment: false,
-            }),
-            Self::Counter => program.attach_perf_event(&PerfEventOpts {
-                hardware: false,
-                config: 0,
-                rate: Rate::Period(100_000),
-                cpu: Some(0),
+fn attach(program: &Program, hook: &Hook) -> Result<Link, Error> {
+    let loopback = IfaceRef::Name("lo");
+    match hook {
+        Hook::Cgroup { path, .. } => program.attach_cgroup(Path::new(path), CgroupOpts::default()),
+        Hook::Netns(_) => program.attach_netns(NetnsRef::Own),
+        Hook::Tc { direction, .. } => program.attach_tc(loopback, *direction, 0, 0),
+        Hook::Tcx { direction, .. } => program.attach_tcx(loopback, *direction, Beside::Nothing),
+        Hook::Netfilter { hook, priority, .. } => program.attach_netfilter(NetfilterOpts {
+            family: 2,
+            hook: *hook,
+            priority: *priority,
+            defragment: false,
+        }),
+        Hook::Perf(counter) => program.attach_perf_event(&PerfEventOpts {
+            hardware: counter.is_hardware,
+            config: counter.config,
+            rate: Rate::Period(100_000),
+            cpu: Some(0),
+            pid: None,
+            cookie: 0,
+        }),
+        Hook::Uprobe { path, at: Place::Symbol { name, .. }, is_return: returns, .. } => {
+            if program.section().contains(".multi") {
+                return program.attach_uprobe_multi(path, name, None, *returns);
+            }
+            program.attach_uprobe(&UprobeOpts {
+                path,
+                at: At::Symbol(name, 0),
                 pid: None,
-                cookie: 0,
-            }),
-            Self::User { returns } => program.attach_uprobe(&UprobeOpts {
-                path: hand::PROBED,
-                at: At::Symbol("probed_add", 0),
-                pid: None,
-                returns,
+                returns: *returns,
                 reference_counter: 0,
                 cookie: 7,
-            }),
-            Self::Users { returns } => {
-                program.attach_uprobe_multi(hand::PROBED, "probed_*", None, returns)
-            }
-            Self::Usdt => program.attach_usdt(&UsdtOpts {
-                path: hand::PROBED,
-                provider: "plinth",
-                name: "step",
-                pid: None,
-                cookie: 9,
-            }),
+            })
         }
+        Hook::Usdt { path, provider, name, .. } => {
+            program.attach_usdt(&UsdtOpts { path, provider, name, pid: None, cookie: 9 })
+        }
+        _ => program.attach(),
     }
 }
 
 /// Loads, attaches, triggers, reads the counter, detaches; or sees it refused.
 fn show(row: &Row, kernel: Kernel) -> Outcome {
+    let hook: Hook = row.hook.parse().named(row.hook)?;
     let attached = hand::only(row.object, row.program).and_then(|object| {
-        let link = row.hook.attach(&object.program(row.program)?)?;
+        let link = attach(&object.program(row.program)?, &hook)?;
         Ok((object, link))
     });
     if kernel < row.since {
@@ -346,25 +151,9 @@ fn denial(_: &Guest) -> Outcome {
     ensure(getpgid(Some(getpid())).is_ok(), "it is denied still")
 }
 
-fn ip(words: &[&str]) -> Outcome {
-    process::output(&[&["/bin/ip"], words].concat()).map(drop)
-}
-
-/// Sends a datagram from an address to a neighbour that does not exist: the question for it is a
-/// frame of its own.
-fn ask(from: &str, to: &str) -> Outcome {
-    let socket = std::net::UdpSocket::bind((from, 0))?;
-    socket.send_to(b"plinth", (to, 9))?;
-    Ok(())
-}
-
 /// In the generic mode on the loopback interface, in the driver's on a pair of virtual ones.
 fn xdp(_: &Guest) -> Outcome {
-    ip(&["link", "add", "v0", "type", "veth", "peer", "name", "v1"])?;
-    for name in ["v0", "v1"] {
-        ip(&["link", "set", name, "up"])?;
-    }
-    ip(&["addr", "add", "192.0.2.1/24", "dev", "v0"])?;
+    let pair = Device::pair()?;
     for (kind, interface, mode) in
         [("xdp", "lo", XdpMode::Skb), ("xdp native", "v1", XdpMode::Native)]
     {
@@ -376,7 +165,7 @@ fn xdp(_: &Guest) -> Outcome {
             if interface == "lo" {
                 Trigger::Datagram.pull()?
             } else {
-                ask("192.0.2.1", "192.0.2.2")?
+                pair.ask()?
             };
             let counts = packets.get_percpu(&0_u32.to_ne_bytes()).map_err(|e| told(&e))?;
             let counts = counts.unwrap_or_default();
@@ -390,36 +179,27 @@ fn xdp(_: &Guest) -> Outcome {
     let link = program.attach_xdp(IfaceRef::Name("v1"), XdpMode::Native).map_err(|e| told(&e))?;
     link.detach().map_err(|e| told(&e))?;
     hand::kind("xdp.frags", "run");
-    ip(&["link", "del", "v0"])
+    pair.remove()
 }
 
-/// Both ends of a device that exists from 6.7 on.
+/// A device that exists from 6.7 on.
 fn netkit(guest: &Guest) -> Outcome {
-    // Its peer takes the first free name of the form nkN.
-    let (exists, name) = (guest.kernel >= Kernel::V6_12, "kit0");
-    if exists {
-        ip(&["link", "add", name, "type", "netkit"])?;
-        for end in [name, "nk0"] {
-            ip(&["link", "set", end, "up"])?;
-        }
-        ip(&["addr", "add", "198.51.100.1/24", "dev", name])?;
-    }
-    let interface = IfaceRef::Name(if exists { name } else { "lo" });
+    let exists = guest.kernel >= Kernel::V6_12;
+    let kit = exists.then(Device::kit).transpose()?;
+    let interface = IfaceRef::Name(if exists { "kit0" } else { "lo" });
     let attached = hand::only("netkit", "primary").and_then(|object| {
         let link = object.program("primary")?.attach_netkit(interface, true, Beside::Nothing)?;
         Ok((object, link))
     });
-    if !exists {
-        return refused("netkit", attached.map(drop));
-    }
+    let Some(kit) = kit else { return refused("netkit", attached.map(drop)) };
     let (object, link) = attached.map_err(|e| told(&e))?;
     wait::until_found("packets are counted", LIMIT, || {
-        ask("198.51.100.1", "198.51.100.2")?;
+        kit.ask()?;
         Ok((hand::variable(&object, "primary_packets")? > 0).then_some(()))
     })?;
     link.detach().map_err(|e| told(&e))?;
     hand::kind("netkit", "run");
-    ip(&["link", "del", name])
+    kit.remove()
 }
 
 /// Text about every task, every entry of a map, every control group.

@@ -5,6 +5,7 @@
 pub mod boot;
 pub mod command;
 pub mod kinds;
+mod matrix;
 pub mod programs;
 
 use super::Needs;
