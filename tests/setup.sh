@@ -45,6 +45,8 @@ command -v mke2fs           e2fsprogs
 command -v dbus-daemon      dbus
 command -v mandoc           mandoc
 command -v shellcheck       shellcheck
+command -v mkfs.erofs       erofs-utils
+command -v mksquashfs       squashfs-tools
 command -v setpriv          util-linux
 command -v clang-19         clang-19
 command -v llvm-strip-19    llvm-19

@@ -15,9 +15,11 @@
 //! | plan | `plan` | a machine, the words of the hypervisor's command line and what surrounds them |
 //! | emit | `emit`, `package` | a plan, a tree of files in memory |
 //!
-//! `view` shows a machine in other forms: what its guest mounts, how two of them differ.
+//! `view` shows a machine in other forms: what its guest mounts, how two of them differ. `import`
+//! reads options of microvm.nix, `kernel` finds the kernel in a compressed one.
 //!
-//! What touches the system stands apart: `build` reads files, `ctl` talks to hypervisors, `helper`
+//! What touches the system stands apart: `build` reads files, `image`
+//! makes root images, `ctl` talks to hypervisors, `helper`
 //! does for the scripts what a shell cannot, `host` keeps the packages of a host, `trial` starts
 //! machines to see how they do, and `cli` is the command.
 #![forbid(unsafe_code)]
@@ -32,6 +34,9 @@ pub mod emit;
 pub mod facts;
 pub mod helper;
 pub mod host;
+pub mod image;
+pub mod import;
+pub mod kernel;
 pub mod merge;
 pub mod package;
 pub mod pipeline;

@@ -12,6 +12,9 @@ mod check;
 mod diff;
 mod explain;
 mod host;
+mod image;
+mod import;
+mod kernel;
 mod load;
 mod show;
 mod trial;
@@ -108,6 +111,9 @@ fn dispatch(command: &str, args: &Args, world: &mut World<'_>) -> Result<u8, Fai
         "completions" => about::completions(args, world),
         "measure" => trial::measure(args, world),
         "test-examples" => trial::test_examples(args, world),
+        "kernel" => kernel::kernel(args, world),
+        "image" => image::image(args, world),
+        "import-nix" => import::import_nix(args, world),
         "show" => show::show(args, world),
         _ => Err(Failure::new(USAGE, format!("unknown command '{command}'"))),
     }

@@ -5,6 +5,7 @@ use plinth::cli::Command;
 
 use super::Args;
 use super::describe::{COMPLETIONS, DIFF, EXPLAIN, SCHEMA, SHOW, VALIDATE};
+use super::files::{IMAGE, IMPORT_NIX, KERNEL};
 use super::flags::{CHECK, COMPAT, EMBED, FORCE, HYPERVISOR, OUT, SET, many};
 use super::host::{
     BALLOON, CONSOLE, CREATE, DEPLOY, DISABLE, ENABLE, GC, HOST, LIST, REMOVE, RESTART_COMMAND,
@@ -27,6 +28,9 @@ pub(super) const COMMANDS: &[Command<Args>] = &[
     DIFF,
     SCHEMA,
     COMPLETIONS,
+    IMPORT_NIX,
+    KERNEL,
+    IMAGE,
     MEASURE,
     TEST_EXAMPLES,
     INTERNAL,

@@ -60,6 +60,12 @@ pub(super) const OUT: Flag<Args> =
         Ok(())
     });
 
+pub(super) const OUT_FILE: Flag<Args> =
+    Flag::option(Some('o'), "out", "FILE", "where the result goes", |args, it| {
+        args.out = Some(PathBuf::from(it));
+        Ok(())
+    });
+
 pub(super) const HYPERVISOR: Flag<Args> = Flag::<Args>::option(
     None,
     "hypervisor",

@@ -6,6 +6,7 @@
 
 mod commands;
 mod describe;
+mod files;
 mod flags;
 mod host;
 mod internal;
@@ -18,6 +19,7 @@ use plinth::cli::{Flag, Program};
 
 use crate::config::Hypervisor;
 pub use describe::{Describe, View};
+pub use files::Image;
 pub use host::{Color, HostArgs};
 pub use internal::{Internal, Macvtap};
 pub use trial::Trial;
@@ -48,6 +50,8 @@ pub struct Args {
     pub internal: Internal,
     /// What was said to the commands that describe.
     pub describe: Describe,
+    /// What was said of images.
+    pub image: Image,
     /// What was said to the commands that start machines to see how they do.
     pub trial: Trial,
     /// What was said to the commands of a host.

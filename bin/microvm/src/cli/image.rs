@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `microvm image`: root images made of directories, and held to them.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use plinth::err::{FAILED, Failure};
+
+use super::load::{usage, valid};
+use super::{Args, NO_PROGRAM, World};
+use crate::config::Vm;
+use crate::image::{Kind, Plan, content_hash};
+use crate::package::Hash;
+
+/// An image to be made.
+struct Wanted {
+    source: PathBuf,
+    kind: Kind,
+    flags: Vec<String>,
+    /// Where it goes; the content's hash takes the place of `{}`.
+    out: PathBuf,
+}
+
+/// `microvm image`
+pub(super) fn image(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
+    let words: Vec<&Path> = args.words.iter().skip(1).map(Path::new).collect();
+    match (args.words.first().and_then(|word| word.to_str()), words.as_slice()) {
+        (Some("build"), [source]) => {
+            for wanted in wanted(source, args)? {
+                let path = build(&wanted, args)?;
+                world.print(&format!("{}\n", path.display()))?;
+            }
+            Ok(0)
+        }
+        (Some("verify"), [image, source]) => verify(image, source, args, world),
+        (Some("build"), _) => Err(usage("one directory or description is needed")),
+        (Some("verify"), _) => Err(usage("an image and its directory are needed")),
+        _ => Err(usage("'build' or 'verify' an image")),
+    }
+}
+
+/// What a directory, or the machines of a description, ask for.
+fn wanted(source: &Path, args: &Args) -> Result<Vec<Wanted>, Failure> {
+    let given = args.image.kind;
+    if source.is_dir() {
+        let kind = given.unwrap_or_default();
+        let out = args.out.clone();
+        let out = out.unwrap_or_else(|| PathBuf::from(format!("image-{{}}.{}", kind.name())));
+        return Ok(vec![Wanted { source: source.to_owned(), kind, flags: flags(kind, args), out }]);
+    }
+    let loaded = valid(source.as_os_str(), args)?;
+    let of = |vm: &Vm| {
+        let directory = vm.store_disk_source.as_ref()?;
+        let kind = given.or_else(|| Kind::by_name(&vm.store_disk_type)).unwrap_or_default();
+        let flags = match kind {
+            Kind::Erofs => vm.store_disk_erofs_flags.clone(),
+            Kind::Squashfs => vm.store_disk_squashfs_flags.clone(),
+        };
+        let name = format!("{}-{{}}.{}", vm.host_name, kind.name());
+        let out = args.out.clone().unwrap_or_else(|| source.with_file_name(name));
+        Some(Wanted { source: PathBuf::from(directory), kind, flags, out })
+    };
+    let all: Vec<Wanted> = loaded.machines.iter().filter_map(|machine| of(&machine.vm)).collect();
+    if all.is_empty() {
+        return Err(usage(format!("{}: no machine has storeDiskSource", source.display())));
+    }
+    Ok(all)
+}
+
+/// The flags of an image that no description speaks of.
+fn flags(kind: Kind, args: &Args) -> Vec<String> {
+    let words: &[&str] = match kind {
+        _ if !args.image.flags.is_empty() => return args.image.flags.clone(),
+        Kind::Erofs => &["-zlz4hc"],
+        Kind::Squashfs => &["-comp", "zstd"],
+    };
+    words.iter().map(|&word| word.to_owned()).collect()
+}
+
+/// Makes the image, whole or not at all; its path.
+fn build(wanted: &Wanted, args: &Args) -> Result<PathBuf, Failure> {
+    let hash = hash(&wanted.source)?;
+    let name = wanted.out.file_name().unwrap_or_default().to_string_lossy();
+    let name = name.replace("{}", &hash.directory());
+    let out = wanted.out.with_file_name(&name);
+    let partial = out.with_file_name(format!("{name}.partial"));
+    // A killed run may have left one.
+    drop(fs::remove_file(&partial));
+    let made = make(wanted, args, &hash, &partial);
+    match made.and_then(|()| Ok(fs::rename(&partial, &out)?)) {
+        Ok(()) => Ok(out),
+        Err(failure) => {
+            drop(fs::remove_file(&partial));
+            Err(failure)
+        }
+    }
+}
+
+fn hash(source: &Path) -> Result<Hash, Failure> {
+    content_hash(source).map_err(|(path, error)| {
+        Failure::new(FAILED, format!("cannot read {}: {error}", path.display()))
+    })
+}
+
+fn make(wanted: &Wanted, args: &Args, hash: &Hash, to: &Path) -> Result<(), Failure> {
+    let program = wanted.kind.program();
+    let plan = Plan {
+        kind: wanted.kind,
+        flags: &wanted.flags,
+        label: args.image.label.as_deref(),
+        source: &wanted.source,
+    };
+    let path = std::env::var("PATH").unwrap_or_default();
+    let output = Command::new(program)
+        .args(plan.words(hash, to))
+        .env("PATH", format!("{path}:/usr/sbin:/sbin"))
+        // mksquashfs takes times from here or from its options, and refuses both.
+        .env_remove("SOURCE_DATE_EPOCH")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| {
+            let missing = error.kind() == io::ErrorKind::NotFound;
+            let text = format!("{program} is needed for {} images: {error}", wanted.kind.name());
+            Failure::new(if missing { NO_PROGRAM } else { FAILED }, text)
+        })?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(Failure::new(FAILED, format!("{program} failed: {}", said.trim())));
+    }
+    File::open(to)?.sync_all()?;
+    Ok(())
+}
+
+/// Makes the image once more, and compares.
+fn verify(image: &Path, source: &Path, args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
+    let extension = image.extension().and_then(|it| it.to_str()).and_then(Kind::by_name);
+    let kind = args.image.kind.or(extension).unwrap_or_default();
+    let mut name = image.file_name().unwrap_or_default().to_owned();
+    name.push(".verify");
+    let again = image.with_file_name(name);
+    let wanted =
+        Wanted { source: source.to_owned(), kind, flags: flags(kind, args), out: again.clone() };
+    let hash = hash(source)?;
+    let made = make(&wanted, args, &hash, &again);
+    let same = made.and_then(|()| Ok(digest(image)? == digest(&again)?));
+    drop(fs::remove_file(&again));
+    let same = same?;
+    let word = if same { "is what the directory gives" } else { "differs from the directory" };
+    world.print(&format!("{}: {word}\n", image.display()))?;
+    Ok(if same { 0 } else { FAILED })
+}
+
+/// The hash of a file.
+fn digest(path: &Path) -> Result<[u8; 32], Failure> {
+    use std::io::Read as _;
+    let failed = |error: io::Error| {
+        let status =
+            if error.kind() == io::ErrorKind::NotFound { super::NOT_FOUND } else { FAILED };
+        Failure::new(status, format!("cannot read {}: {error}", path.display()))
+    };
+    let mut hash = hmac_sha256::Hash::new();
+    let mut file = File::open(path).map_err(failed)?;
+    let mut bytes = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut bytes).map_err(failed)? {
+            0 => return Ok(hash.finalize()),
+            count => hash.update(bytes.get(..count).unwrap_or_default()),
+        }
+    }
+}

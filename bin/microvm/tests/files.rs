@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Files that descriptions name, made by the command with the real programs of this host.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use microvm::cli::{World, run};
+
+/// Runs a command line: its status, and what it printed.
+fn microvm(words: &[&str]) -> (u8, String) {
+    let mut out = Vec::new();
+    let mut world = World { env: &|_| None, out: &mut out, terminal: false };
+    let status = match run(words.iter().map(OsString::from), &mut world) {
+        Ok(status) => status,
+        Err(failure) => {
+            out.extend(format!("failure: {failure}\n").into_bytes());
+            failure.exit
+        }
+    };
+    (status, String::from_utf8(out).expect("text"))
+}
+
+fn directory(name: &str) -> PathBuf {
+    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("files-{name}"));
+    drop(fs::remove_dir_all(&dir));
+    fs::create_dir_all(&dir).expect("a directory");
+    dir
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// A compressed kernel, as the kernel's build lays it out, with `kernel` in it.
+fn vmlinuz(dir: &Path, kernel: &[u8], program: &str, words: &[&str]) -> PathBuf {
+    let plain = dir.join("plain");
+    fs::write(&plain, kernel).expect("a file");
+    let output = Command::new(program).args(words).arg(&plain).output().expect("it runs");
+    assert!(output.status.success(), "{program}: {output:?}");
+    let mut packed = output.stdout;
+    if program != "gzip" {
+        packed.extend(u32::try_from(kernel.len()).expect("small").to_le_bytes());
+    }
+    let mut image = vec![0; 1024];
+    image[0x1f1] = 1;
+    image[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
+    image[0x202..0x206].copy_from_slice(b"HdrS");
+    image[0x206..0x208].copy_from_slice(&[0x0f, 2]);
+    let length = u32::try_from(packed.len()).expect("small");
+    image[0x24c..0x250].copy_from_slice(&length.to_le_bytes());
+    image.extend(packed);
+    let path = dir.join("vmlinuz");
+    fs::write(&path, image).expect("a file");
+    path
+}
+
+#[test]
+fn a_packed_kernel_comes_out_as_it_went_in() {
+    let dir = directory("kernel");
+    let kernel: Vec<u8> = b"\x7fELF"
+        .iter()
+        .copied()
+        .chain((0..200_000_u32).flat_map(|number| (number / 7).to_le_bytes()))
+        .collect();
+    let out = dir.join("vmlinux");
+    for (program, words) in [("gzip", &["-c"][..]), ("xz", &["--check=crc32", "-c"])] {
+        let image = vmlinuz(&dir, &kernel, program, words);
+        let (status, said) = microvm(&["kernel", "extract", &text(&image), "-o", &text(&out)]);
+        assert_eq!(status, 0, "{program}: {said}");
+        assert!(fs::read(&out).expect("the kernel") == kernel, "{program}");
+    }
+    let (status, said) = microvm(&["kernel", "extract", &text(&out), "-o", &text(&out)]);
+    assert_eq!(status, 1);
+    assert!(said.contains("an uncompressed kernel already"), "{said}");
+}
+
+#[test]
+fn a_kernel_that_is_not_whole_leaves_nothing_behind() {
+    let dir = directory("broken");
+    let image = vmlinuz(&dir, &[7; 100_000], "gzip", &["-c"]);
+    let mut bytes = fs::read(&image).expect("the image");
+    let middle = bytes.len() - 20;
+    bytes[middle] ^= 0xff;
+    fs::write(&image, bytes).expect("a file");
+    let out = dir.join("vmlinux");
+    let (status, said) = microvm(&["kernel", "extract", &text(&image), "-o", &text(&out)]);
+    assert_eq!(status, 1, "{said}");
+    assert!(!out.exists() && !dir.join("vmlinux.partial").exists());
+    let (status, _) = microvm(&["kernel", "extract", "/no/such", "-o", &text(&out)]);
+    assert_eq!(status, 4);
+    assert_eq!(microvm(&["kernel", "extract", &text(&image)]).0, 2);
+}
+
+fn tree(dir: &Path) {
+    fs::create_dir_all(dir.join("etc")).expect("a directory");
+    fs::write(dir.join("etc/motd"), "hello\n".repeat(1000)).expect("a file");
+    symlink("motd", dir.join("etc/issue")).expect("a link");
+}
+
+#[test]
+fn the_same_directory_gives_the_same_image() {
+    for kind in ["erofs", "squashfs"] {
+        let dir = directory(&format!("image-{kind}"));
+        let (first, second) = (dir.join("first"), dir.join("other/second"));
+        tree(&first);
+        tree(&second);
+        // A time that the other one has not.
+        let mut touch = Command::new("touch");
+        touch.args(["-d", "2001-02-03"]).arg(first.join("etc/motd"));
+        assert!(touch.status().expect("touch runs").success());
+        let images = [first, second].map(|source| {
+            let out = source.with_extension(kind);
+            let words = ["image", "build", "--type", kind, "-o", &text(&out), &text(&source)];
+            let (status, said) = microvm(&words);
+            assert_eq!(status, 0, "{said}");
+            (out, source)
+        });
+        let read = |at: usize| fs::read(&images[at].0).expect("an image");
+        assert!(read(0) == read(1), "{kind}");
+        let (image, source) = (text(&images[0].0), text(&images[0].1));
+        assert_eq!(microvm(&["image", "verify", &image, &source]).0, 0);
+        fs::write(images[0].1.join("etc/new"), "x").expect("a file");
+        let (status, said) = microvm(&["image", "verify", &image, &source]);
+        assert_eq!(status, 1, "{said}");
+        assert!(said.contains("differs"), "{said}");
+    }
+}
+
+#[test]
+fn the_image_of_a_description_is_named_after_its_content() {
+    let dir = directory("described");
+    tree(&dir.join("rootfs"));
+    let description = "hostName = \"web\"\nkernel = \"k\"\nstoreDiskSource = \"rootfs\"\n";
+    fs::write(dir.join("vm.toml"), description).expect("a file");
+    let (status, said) = microvm(&["image", "build", &text(&dir.join("vm.toml"))]);
+    assert_eq!(status, 0, "{said}");
+    let path = Path::new(said.trim());
+    let name = path.file_name().expect("a name").to_string_lossy();
+    assert!(name.starts_with("web-") && name.ends_with(".erofs") && path.exists(), "{said}");
+    assert_eq!(microvm(&["image", "build", &text(&dir.join("vm.toml"))]).1, said);
+}
+
+#[test]
+fn options_of_nix_become_a_description_that_is_valid() {
+    let dir = directory("nix");
+    let options = r#"{
+        "networking": { "hostName": "web1" },
+        "microvm": {
+            "hypervisor": "qemu", "mem": 512, "cpu": null, "storeOnDisk": true,
+            "qemu": { "package": "/nix/store/x", "machine": "q35" },
+            "volumes": [{ "image": "a.img", "size": 64, "mountPoint": "/var" }],
+            "kernel": "/nix/store/k/bzImage"
+        }
+    }"#;
+    fs::write(dir.join("config.json"), options).expect("a file");
+    let (status, said) = microvm(&["import-nix", &text(&dir.join("config.json"))]);
+    assert_eq!(status, 0, "{said}");
+    let file = dir.join("web1.toml");
+    fs::write(&file, &said).expect("a file");
+    let (status, checked) = microvm(&["check", &text(&file)]);
+    assert_eq!(status, 0, "{checked}");
+    assert!(said.contains("hostName = \"web1\"") && said.contains("[[volumes]]"), "{said}");
+    fs::write(dir.join("config.json"), "[]").expect("a file");
+    assert_eq!(microvm(&["import-nix", &text(&dir.join("config.json"))]).0, 3);
+}
