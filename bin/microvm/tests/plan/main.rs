@@ -2,6 +2,9 @@
 //! Command lines: what they must be, and what the programs say to them.
 
 mod alioth;
+mod decode;
 mod golden;
 mod qemu;
 mod support;
+mod tables;
+mod values;
