@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `microvm` and QEMU for real: machines are built from descriptions, booted under emulation, looked
-//! at from both sides, and stopped by their own scripts.
+//! `microvm` and QEMU for real: machines are built from descriptions, booted under emulation,
+//! looked at from both sides, and stopped by their own scripts.
 
 use std::error::Error;
 use std::fs;
@@ -131,7 +131,8 @@ fn fetch(port: u16) -> io::Result<String> {
 /// The description of a machine with two processors and one disk, on which `more` follows.
 fn small(name: &str, machine: &str, more: &str) -> String {
     format!(
-        "hostName = \"{name}\"\nmem = 256\nvcpu = 2\nkernel = \"vmlinuz\"\ninitrdPath = \"initrd\"\n\
+        "hostName = \"{name}\"\nmem = 256\nvcpu = 2\n\
+         kernel = \"vmlinuz\"\ninitrdPath = \"initrd\"\n\
          console = \"socket\"\nkernelParams = [\"quiet\"]\n\
          [qemu]\nmachine = \"{machine}\"\naccel = \"tcg\"\naio = \"threads\"\n{more}"
     )

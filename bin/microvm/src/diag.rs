@@ -181,10 +181,31 @@ impl Report {
         self.0.iter().map(|it| it.to_json(files)).collect()
     }
 
-    /// Sorts by file and place, then by code.
+    /// Sorts by file and place, then by code. What is said of several machines because they share
+    /// the place is said once.
     pub fn sort(&mut self) {
-        self.0.sort_by(|a, b| (a.place, a.code, &a.path).cmp(&(b.place, b.code, &b.path)));
-        self.0.dedup();
+        let key = |it: &Diagnostic| (it.place, it.code, it.path.clone(), it.message.clone());
+        self.0.sort_by_cached_key(|it| (key(it), it.vm.clone()));
+        let mut others: usize = 0;
+        let mut kept: Vec<Diagnostic> = Vec::with_capacity(self.0.len());
+        let and_others = |kept: &mut Vec<Diagnostic>, others: usize| {
+            let vm = kept.last_mut().and_then(|last| last.vm.as_mut());
+            if let Some(vm) = vm.filter(|_| others > 0) {
+                let end = if others == 1 { "" } else { "s" };
+                vm.push_str(&format!(" and {others} other{end}"));
+            }
+        };
+        for it in self.0.drain(..) {
+            if kept.last().is_some_and(|last| key(last) == key(&it)) {
+                others += usize::from(kept.last().is_some_and(|last| last.vm != it.vm));
+                continue;
+            }
+            and_others(&mut kept, others);
+            others = 0;
+            kept.push(it);
+        }
+        and_others(&mut kept, others);
+        self.0 = kept;
     }
 
     /// All of them as lines.

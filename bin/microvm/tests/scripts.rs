@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The scripts of packages, by the shells that will run them.
 //!
-//! In place of this program the scripts get one that writes down its words, so that what arrives can
-//! be compared with what was planned.
+//! In place of this program the scripts get one that writes down its words, so that what arrives
+//! can be compared with what was planned.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};

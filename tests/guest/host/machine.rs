@@ -144,7 +144,8 @@ impl Machine {
         fs::read_to_string(self.directory.join("err")).unwrap_or_default()
     }
 
-    /// Reads the console until a line that begins with `end`; gives the text before it, and the line.
+    /// Reads the console until a line that begins with `end`; gives the text before it, and the
+    /// line.
     fn read_until(&mut self, end: &str) -> Outcome<(String, String)> {
         let console = self.console.as_mut().ok_or("no console")?;
         let mut text = String::new();

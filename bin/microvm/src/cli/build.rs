@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `build`: descriptions to packages.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use plinth::err::{FAILED, Failure, USAGE};
 
 use super::{Args, INVALID, World};
 use crate::build::{Built, Options, Outcome, build};
-use crate::package::{Place, StoreError, Written};
+use crate::package::{Place, StoreError, Tree, Written, write_all};
 use crate::pipeline;
 
 /// Where a package goes when nobody says it.
@@ -33,12 +35,10 @@ pub(super) fn run(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
     }
     let many = outcomes.len() > 1 || outcomes.iter().any(|outcome| outcome.is_fleet);
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from(RESULT));
-    let mut differs = false;
-    for built in outcomes.into_iter().flat_map(|outcome| outcome.packages) {
-        let place = Place(if many { out.join(&built.name) } else { out.clone() });
-        differs |= put(args, world, &place, &built)?;
-    }
-    Ok(if differs { FAILED } else { 0 })
+    let packages: Vec<Built> = outcomes.into_iter().flat_map(|outcome| outcome.packages).collect();
+    let place = |built: &Built| Place(if many { out.join(&built.name) } else { out.clone() });
+    let places: Vec<(Place, &Tree)> = packages.iter().map(|it| (place(it), &it.tree)).collect();
+    if args.check { compare(world, &places) } else { write(args, world, &places) }
 }
 
 fn one(args: &Args, file: &OsString) -> Result<Outcome, Failure> {
@@ -51,29 +51,43 @@ fn one(args: &Args, file: &OsString) -> Result<Outcome, Failure> {
     Ok(build(Path::new(file), &options)?)
 }
 
-/// Writes a package, or looks whether it would change; whether it would.
-fn put(args: &Args, world: &mut World<'_>, place: &Place, built: &Built) -> Result<bool, Failure> {
-    let path = place.0.display();
-    let id = built.tree.hash().short();
-    if args.check {
+/// Looks which packages would change; the status says whether any would.
+fn compare(world: &mut World<'_>, places: &[(Place, &Tree)]) -> Result<u8, Failure> {
+    let mut differs = false;
+    let mut text = String::new();
+    for (place, tree) in places {
         let same = match place.read() {
-            Ok(tree) => tree == built.tree,
-            Err(StoreError::Io(_, _, error)) if error.kind() == std::io::ErrorKind::NotFound => {
-                false
-            }
+            Ok(there) => there == **tree,
+            Err(StoreError::Io(_, _, error)) if error.kind() == io::ErrorKind::NotFound => false,
             Err(error) => return Err(error.into()),
         };
+        differs |= !same;
         let word = if same { "unchanged" } else { "would change" };
-        world.print(&format!("{path}: {word} ({id})\n"))?;
-        return Ok(!same);
+        text.push_str(&line(place, word, tree));
     }
-    if let Some(parent) = place.0.parent() {
-        std::fs::create_dir_all(parent)?;
+    world.print(&text)?;
+    Ok(if differs { FAILED } else { 0 })
+}
+
+/// Writes the packages.
+fn write(args: &Args, world: &mut World<'_>, places: &[(Place, &Tree)]) -> Result<u8, Failure> {
+    let parents: BTreeSet<&Path> =
+        places.iter().filter_map(|(place, _)| place.0.parent()).collect();
+    for parent in parents {
+        fs::create_dir_all(parent)?;
     }
-    let word = match place.write(&built.tree, args.force)? {
-        Written::Unchanged => "unchanged",
-        Written::New => "built",
-    };
-    world.print(&format!("{path}: {word} ({id})\n"))?;
-    Ok(false)
+    let mut text = String::new();
+    for ((place, tree), written) in places.iter().zip(write_all(places, args.force)?) {
+        let word = match written {
+            Written::Unchanged => "unchanged",
+            Written::New => "built",
+        };
+        text.push_str(&line(place, word, tree));
+    }
+    world.print(&text).map(|()| 0)
+}
+
+fn line(place: &Place, word: &str, tree: &Tree) -> String {
+    let id = tree.sealed().unwrap_or_else(|| tree.hash()).short();
+    format!("{}: {word} ({id})\n", place.0.display())
 }

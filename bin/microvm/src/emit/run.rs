@@ -59,7 +59,8 @@ fn create(script: &mut Script, at: usize, volume: &Volume) {
     let words = [&volume.image].into_iter().chain(&volume.mkfs_extra_args);
     let words = words.map(|word| shell(word)).collect::<Vec<_>>().join(" ");
     script.uses_helper().line(format!(
-        "\"$MICROVM\" internal mkvolume --size-mib {size} --fs {fs}{label} --key 'volumes[{at}]' -- {words}"
+        "\"$MICROVM\" internal mkvolume --size-mib {size} --fs {fs}{label} \
+         --key 'volumes[{at}]' -- {words}"
     ));
 }
 

@@ -7,6 +7,6 @@
 mod store;
 mod tree;
 
-pub use store::{Place, StoreError, Written};
+pub use store::{Place, StoreError, Written, write_all};
 pub(crate) use tree::pretty;
 pub use tree::{Entry, Hash, RUNNER, Tree};

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Packages on disk.
 //!
-//! A package is written beside its place under a name of its own, synchronised, and renamed. So a
+//! A package is written beside its place under a name of its own, synchronised, and moved. So a
 //! reader sees the old one or the new one; a power cut leaves at most a directory that nobody
 //! refers to, and the next write of the same package removes it.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt;
 use std::fs::{self, File};
@@ -12,6 +13,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+use rustix::fs::{CWD, RenameFlags, renameat_with, syncfs};
 
 use super::tree::{Entry, RUNNER, Tree};
 
@@ -123,13 +126,20 @@ impl Place {
     /// Another package is there and `force` is not given; something else is there; the system
     /// refused.
     pub fn write(&self, tree: &Tree, force: bool) -> Result<Written, StoreError> {
+        let written = write_all(&[(self.clone(), tree)], force)?;
+        Ok(written.first().copied().unwrap_or(Written::Unchanged))
+    }
+
+    /// Makes the package beside its place, in memory of the system only; gives where. `None` if it
+    /// is in its place already.
+    fn stage(&self, tree: &Tree, force: bool) -> Result<Option<Staged>, StoreError> {
         let there = match fs::symlink_metadata(&self.0) {
             Ok(_) => Some(self.read()?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(failed("look at", &self.0)(error)),
         };
         if there.as_ref() == Some(tree) {
-            return Ok(Written::Unchanged);
+            return Ok(None);
         }
         if there.is_some() && !force {
             return Err(StoreError::Differs(self.0.clone()));
@@ -137,19 +147,7 @@ impl Place {
         let made = self.beside(&format!("tmp-{}", tree.hash().directory()));
         remove(&made)?;
         fill(&made, tree)?;
-        if there.is_some() {
-            let old = self.beside(&format!("old-{}", tree.hash().directory()));
-            remove(&old)?;
-            rename(&self.0, &old)?;
-            rename(&made, &self.0)?;
-            remove(&old)?;
-        } else {
-            rename(&made, &self.0)?;
-        }
-        if let Some(parent) = self.0.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            sync(parent)?;
-        }
-        Ok(Written::New)
+        Ok(Some(Staged { made, place: self.0.clone(), replaces: there.is_some() }))
     }
 
     /// A path in the same directory.
@@ -159,6 +157,50 @@ impl Place {
         name.push(suffix);
         self.0.with_file_name(name)
     }
+}
+
+/// A package that waits beside its place.
+struct Staged {
+    made: PathBuf,
+    place: PathBuf,
+    replaces: bool,
+}
+
+impl Staged {
+    /// Moves the package to its place; readers see the old one or the new one.
+    fn commit(&self) -> Result<(), StoreError> {
+        if !self.replaces {
+            return rename(&self.made, &self.place);
+        }
+        let swap = renameat_with(CWD, &self.made, CWD, &self.place, RenameFlags::EXCHANGE);
+        swap.map_err(|error| failed("replace", &self.place)(error.into()))?;
+        remove(&self.made)
+    }
+}
+
+/// Writes packages, each whole or not at all; what each write did.
+///
+/// All are made first, then the file system is synchronised once, then they are moved to their
+/// places: a thousand packages wait for the disk once, not for each file.
+///
+/// # Errors
+/// As [`Place::write`]; then no package is moved.
+pub fn write_all(packages: &[(Place, &Tree)], force: bool) -> Result<Vec<Written>, StoreError> {
+    let mut staged = Vec::new();
+    for (place, tree) in packages {
+        staged.push(place.stage(tree, force)?);
+    }
+    // They lie in few directories, most often in one, and these on one file system.
+    let parents: BTreeSet<&Path> =
+        staged.iter().flatten().filter_map(|it| it.made.parent()).collect();
+    for parent in parents {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        let dir = File::open(parent).map_err(failed("open", parent))?;
+        syncfs(&dir).map_err(|error| failed("synchronise", parent)(error.into()))?;
+    }
+    staged.iter().flatten().try_for_each(Staged::commit)?;
+    let done = |it: &Option<Staged>| if it.is_some() { Written::New } else { Written::Unchanged };
+    Ok(staged.iter().map(done).collect())
 }
 
 fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
@@ -172,11 +214,7 @@ fn remove(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-fn sync(dir: &Path) -> Result<(), StoreError> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed("synchronise", dir))
-}
-
-/// Makes the directory `at` with everything in it, on stable storage.
+/// Makes the directory `at` with everything in it.
 fn fill(at: &Path, tree: &Tree) -> Result<(), StoreError> {
     let mut dirs = vec![at.to_owned()];
     fs::create_dir_all(at).map_err(failed("create", at))?;
@@ -198,7 +236,6 @@ fn fill(at: &Path, tree: &Tree) -> Result<(), StoreError> {
             .map_err(failed("change the mode of", dir))?;
         let opened = File::open(dir).map_err(failed("open", dir))?;
         opened.set_modified(SystemTime::UNIX_EPOCH).map_err(failed("date", dir))?;
-        opened.sync_all().map_err(failed("synchronise", dir))?;
     }
     Ok(())
 }
@@ -216,6 +253,5 @@ fn file(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreError> {
     opened
         .set_permissions(fs::Permissions::from_mode(mode))
         .map_err(failed("change the mode of", path))?;
-    opened.set_modified(SystemTime::UNIX_EPOCH).map_err(failed("date", path))?;
-    opened.sync_all().map_err(failed("synchronise", path))
+    opened.set_modified(SystemTime::UNIX_EPOCH).map_err(failed("date", path))
 }
