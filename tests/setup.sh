@@ -26,6 +26,7 @@ guest_programs=(dbus-daemon avahi-daemon nvme-cli udev iproute2)
 # What command lines of microvm are shown to: this QEMU beside the machine's own, and Alioth.
 qemu_programs=(qemu-system-x86 qemu-system-arm)
 alioth_version=0.12.0
+guest_manager=(systemd)
 reference_programs=nvme-stas,dbus,avahi-daemon,nvme-cli,kmod,iproute2,procps,udev
 
 say() { printf '%s\n' "setup: $*"; }
@@ -159,20 +160,21 @@ kernel() {
   printf '%s\n' "$release" >"$into/ready"
 }
 
-# The programs that some scenarios run beside ours, with every library, in one unpacked tree.
-programs() {
-  local into=$cache/programs deb
+# tree NAME PACKAGE...: packages with every library, in one unpacked tree.
+tree() {
+  local into=$cache/$1 deb
+  shift
   [ ! -e "$into/ready" ] || return 0
   private_lists "$guest_suite"
-  say "fetching ${guest_programs[*]}"
+  say "fetching $*"
   rm -rf "$into"
   mkdir -p "$into"
-  private_apt apt-get install -y -qq --no-install-recommends --download-only "${guest_programs[@]}" >/dev/null
+  private_apt apt-get install -y -qq --no-install-recommends --download-only "$@" >/dev/null
   for deb in "$cache"/apt/archives/*.deb; do
     dpkg-deb -x "$deb" "$into"
   done
   rm -f "$cache"/apt/archives/*.deb
-  printf '%s\n' "${guest_programs[*]}" >"$into/ready"
+  printf '%s\n' "$*" >"$into/ready"
 }
 
 # The daemon that serves directories to virtual machines, of the newest suite, with every library and
@@ -261,7 +263,8 @@ guest() {
       sid) kernel sid "$newest_suite" 'linux-image-[0-9.]+(\+deb[0-9]+)?-cloud-amd64' ;;
     esac
   done
-  programs
+  tree programs "${guest_programs[@]}" # what some scenarios run beside ours
+  tree manager "${guest_manager[@]}"   # the service manager of others
   virtiofsd
   rm -f "$cache"/apt*/fresh # the next fetch reads new lists
 }

@@ -57,7 +57,7 @@ pub fn tinybpf(workspace: &Path) -> Result<PathBuf, BuildError> {
     BUILT.get_or_init(|| build(workspace, &profile, &["-p", "tinybpf", "--bin", "tinybpf"])).clone()
 }
 
-/// The directory that holds `microvm`; it runs on this host, and need be neither small nor static.
+/// The directory that holds `microvm`; it runs here and in guests, and need not be small.
 ///
 /// # Errors
 /// [`BuildError`] when cargo fails; its own words went to stderr.

@@ -30,6 +30,21 @@ pub const STAS: [(&str, &str); 5] = [
     ("stacctl", "usr/bin"),
     ("stasadm", "usr/bin"),
 ];
+/// The programs of the service manager.
+const MANAGER: [&str; 5] = [
+    "lib/systemd/systemd",
+    "lib/systemd/systemd-shutdown",
+    "lib/systemd/systemd-modules-load",
+    "bin/systemctl",
+    "bin/systemd-sysusers",
+];
+/// Its units beside targets and slices.
+const MANAGER_UNITS: [&str; 4] = [
+    "systemd-reboot.service",
+    "systemd-poweroff.service",
+    "systemd-halt.service",
+    "systemd-modules-load.service",
+];
 /// Files that name users, hosts and this machine.
 const FILES: [(&str, &str); 7] = [
     (
@@ -78,6 +93,13 @@ pub fn pack(
     if scenario.needs.bpf {
         let program = build::tinybpf(found.workspace())?.join("tinybpf");
         archive.file("usr/sbin/tinybpf", 0o755, &read(&program)?);
+    }
+    if scenario.needs.microvm {
+        let program = build::microvm(found.workspace())?.join("microvm");
+        archive.file("usr/bin/microvm", 0o755, &read(&program)?);
+    }
+    if scenario.needs.manager {
+        manager(&mut archive, &found.manager()?)?;
     }
     if scenario.needs.objects {
         objects(&mut archive, found)?;
@@ -203,6 +225,31 @@ fn foreign(
         let policy = policy.iter().map(|p| tree.join(p)).find(|p| p.exists());
         archive.file(path, 0o644, &read(&policy.ok_or("avahi-daemon has no bus policy")?)?);
     }
+    Ok(())
+}
+
+/// systemd as far as it takes to start and stop units, and to shut down.
+fn manager(archive: &mut Archive, tree: &Path) -> Result<(), Box<dyn Error>> {
+    for path in MANAGER {
+        program(archive, tree, &tree.join(path), path)?;
+    }
+    let units = "lib/systemd/system";
+    let folder = tree.join(units);
+    for entry in fs::read_dir(&folder).map_err(|e| format!("{}: {e}", folder.display()))? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let is_target = name.ends_with(".target") || name.ends_with(".slice");
+        if path.is_symlink() || !(is_target || MANAGER_UNITS.contains(&name)) {
+            continue;
+        }
+        archive.file(&format!("{units}/{name}"), 0o644, &read(&path)?);
+    }
+    archive.link("etc/systemd/system/default.target", "/lib/systemd/system/multi-user.target");
+    archive.link("etc/systemd/system/ctrl-alt-del.target", "/lib/systemd/system/reboot.target");
+    // Nobody collects logs here; the kernel's are shown when something goes wrong.
+    let settings = "[Manager]\nLogTarget=kmsg\nDefaultStandardOutput=kmsg\n\
+                    DefaultStandardError=kmsg\nShowStatus=no\n";
+    archive.file("etc/systemd/system.conf", 0o644, settings.as_bytes());
     Ok(())
 }
 

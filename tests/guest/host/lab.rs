@@ -96,6 +96,15 @@ impl Lab {
         Ok(self.root.join("virtiofsd/run"))
     }
 
+    /// The tree with the service manager and its libraries.
+    ///
+    /// # Errors
+    /// [`Missing`] when it was not brought.
+    pub fn manager(&self) -> Result<PathBuf, Missing> {
+        self.piece("manager/ready", "the service manager for the guest", "guest")?;
+        Ok(self.root.join("manager"))
+    }
+
     /// The disk image with the reference implementation.
     ///
     /// # Errors

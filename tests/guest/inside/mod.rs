@@ -9,6 +9,7 @@ pub mod bpf;
 pub mod bus;
 pub mod controllers;
 pub mod digest;
+pub mod manager;
 pub mod measure;
 pub mod nvmet;
 pub mod process;

@@ -15,6 +15,7 @@ pub mod demo;
 pub mod fake;
 pub mod follow;
 pub mod hostile;
+pub mod machines;
 pub mod many;
 pub mod mixed;
 pub mod names;
@@ -68,6 +69,10 @@ pub struct Needs {
     pub objects: bool,
     /// tinybpf.
     pub bpf: bool,
+    /// microvm.
+    pub microvm: bool,
+    /// systemd, to be started as a service manager.
+    pub manager: bool,
     /// dbus-daemon.
     pub bus: bool,
     /// avahi-daemon.
@@ -93,6 +98,8 @@ impl Needs {
         stas: false,
         objects: false,
         bpf: false,
+        microvm: false,
+        manager: false,
         bus: false,
         avahi: false,
         udev: false,
@@ -164,6 +171,7 @@ pub const ALL: &[Scenario] = &[
     storms::EVENT_STORM,
     storms::DEAD_TARGETS,
     storms::ADDRESS_COMES,
+    machines::MACHINES,
     many::MANY,
     mixed::REFERENCE,
     mixed::MIXED_FINDER,
