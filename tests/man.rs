@@ -220,6 +220,25 @@ fn the_bpf_command_is_documented_as_it_is() {
 }
 
 /// The keys that a table of the manifest may have, as the parser names them to who invents one.
+#[test]
+fn the_machines_command_is_documented_as_it_is() {
+    verdict(&check_program(&microvm::cli::MICROVM, "1"));
+}
+
+#[test]
+fn settings_of_a_host_are_documented_as_they_are() {
+    let page = page("microvm-host.7");
+    let sections = ["Settings", "Declared machines"];
+    let of_section = |item: &&Item| sections.contains(&item.section.as_str());
+    let found: BTreeSet<String> =
+        page.items.iter().filter(of_section).flat_map(|item| item.names.clone()).collect();
+    let mut keys: BTreeSet<String> =
+        microvm::host::settings::KEYS.iter().map(|&key| key.to_owned()).collect();
+    // Of files in vms.d, which are on the page as well.
+    keys.extend(["source", "updateSource"].map(str::to_owned));
+    verdict(&compare("microvm-host.7", &keys, &found));
+}
+
 fn manifest_keys(text: &str) -> BTreeSet<String> {
     let problems = manifest::read::parse("m", text).expect_err("an invented key");
     let message = problems.to_string();
