@@ -13,16 +13,18 @@ TARGET     := $(shell uname -m)-unknown-linux-gnu
 
 # How the static tinybpf stays small, in the file and in memory. It cannot be moved, so that nothing
 # has to be relocated and dirtied when it starts; and nothing unwinds (src/sys/absent.rs). The code of
-# libbpf is the one that is built for speed: it searches the kernel's types.
+# libbpf is the one that is built for speed: it searches the kernel's types. Repeated instructions are
+# outlined only where that brings something: every line of JSON pays for it.
 SMALL_C := -O2 -falign-functions=1 -falign-jumps=1 -falign-loops=1 -fno-asynchronous-unwind-tables
-LINKER  := -T,bin/tinybpf/static.ld -z,muldefs --no-eh-frame-hdr
-SMALL    = --cfg small -C target-feature=+crt-static -C relocation-model=static -C force-unwind-tables=no \
-	-C llvm-args=-enable-machine-outliner=always \
-	$(patsubst %,-C link-arg=-Wl$(comma)%,$(LINKER) $(shell $(FOLDS)))
-# Folding equal functions is known to some linkers only.
-FOLDS    = mkdir -p $(BUILD)/tmp && echo 'fn main() {}' | rustc --crate-name folds \
-	--out-dir $(BUILD)/tmp -C link-arg=-Wl,--icf=all - 2>/dev/null && echo --icf=all
-comma   := ,
+SMALL    = --cfg small $(STATIC) -C relocation-model=static -C force-unwind-tables=no \
+	-C llvm-args=-enable-machine-outliner=always -C llvm-args=-outliner-benefit-threshold=20 \
+	-C link-arg=-Wl,-z,muldefs -C link-arg=-Wl,-O2 $(shell $(PROBE) && echo "$(LLD)")
+STATIC  := -C target-feature=+crt-static
+# Folding equal functions and dropping the tables is what rust-lld can, the linker on x86_64.
+LLD     := -C link-arg=-Wl,--icf=all -C link-arg=-Wl,--no-eh-frame-hdr \
+	-C link-arg=-Wl,-T,bin/tinybpf/static.ld
+PROBE    = mkdir -p $(BUILD)/tmp && echo 'fn main() {}' | \
+	rustc --crate-name probe --out-dir $(BUILD)/tmp $(STATIC) -C relocation-model=static $(LLD) - 2>/dev/null
 
 .DEFAULT_GOAL := all
 .PHONY: help setup all demo check test bench sim static man install clean
@@ -54,7 +56,7 @@ sim: ## the state machines under SEEDS=n random fault plans
 	@SEEDS=$(SEEDS) tests/ci.sh sim
 
 static: ## the static build, for an initramfs: no shared library, built-in netlink uevents
-	RUSTFLAGS='-C target-feature=+crt-static' \
+	RUSTFLAGS='$(STATIC)' \
 	$(CARGO) build --release --locked --target $(TARGET) -p stas --no-default-features
 	CARGO_PROFILE_RELEASE_OPT_LEVEL=z LIBBPF_SYS_EXTRA_CFLAGS='$(SMALL_C)' RUSTFLAGS='$(SMALL)' \
 	$(CARGO) build --release --locked --target $(TARGET) -p tinybpf
