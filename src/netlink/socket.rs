@@ -11,7 +11,7 @@ use std::os::fd::BorrowedFd;
 
 use super::interface::{self, Address, Interface};
 use super::message::{self, DONE, DUMP_INTERRUPTED, ERROR, Malformed, OVERRUN};
-use super::route::{self, CHANGES, Change, Request, Route};
+use super::route::{self, CHANGES, Change, LinkOrder, Request, Route};
 use crate::sys::netlink::{Envelope, Protocol, Reception, Socket};
 
 /// Bytes of the receive buffer. The kernel fills at most 32 KiB of it with small messages; a single
@@ -134,6 +134,15 @@ impl RouteSocket {
         self.ask(Request::AddRoute(route)).map(drop)
     }
 
+    /// Makes, changes or deletes a link.
+    ///
+    /// # Errors
+    /// What the kernel answers: `EEXIST`, `ENODEV`, `EPERM`...
+    pub fn order(&mut self, order: &LinkOrder<'_>) -> io::Result<()> {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.send_and_hear(&order.encode(self.sequence)).map(drop)
+    }
+
     fn dump(&mut self, request: Request) -> io::Result<Vec<Change>> {
         let mut tries = 1;
         loop {
@@ -147,7 +156,12 @@ impl RouteSocket {
 
     fn ask(&mut self, request: Request) -> io::Result<Answer> {
         self.sequence = self.sequence.wrapping_add(1);
-        self.questions.send(0, &request.encode(self.sequence))?;
+        self.send_and_hear(&request.encode(self.sequence))
+    }
+
+    /// Sends a message of the current number, and puts the answer together.
+    fn send_and_hear(&mut self, message: &[u8]) -> io::Result<Answer> {
+        self.questions.send(0, message)?;
         let mut answer = Answer::new(self.sequence);
         while !answer.complete {
             match self.questions.receive(&mut self.buffer)? {

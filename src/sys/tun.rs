@@ -36,6 +36,24 @@ pub struct Tap<'a> {
     pub multi_queue: bool,
 }
 
+/// The flags that make a difference, of those that the kernel shows as `tun_flags`.
+pub const MEANT: u32 = (IFF_TAP | IFF_NO_PI | IFF_MULTI_QUEUE | IFF_VNET_HDR) as u32;
+
+impl Tap<'_> {
+    /// Its flags, as the kernel shows them.
+    #[must_use]
+    pub fn flags(&self) -> u32 {
+        self.bits().into()
+    }
+
+    const fn bits(&self) -> u16 {
+        IFF_TAP
+            | IFF_NO_PI
+            | if self.vnet_hdr { IFF_VNET_HDR } else { 0 }
+            | if self.multi_queue { IFF_MULTI_QUEUE } else { 0 }
+    }
+}
+
 /// `struct ifreq` as these calls use it.
 #[repr(C)]
 struct Request {
@@ -61,10 +79,7 @@ pub fn create(tun: &Path, tap: &Tap<'_>) -> io::Result<()> {
     for (to, from) in request.name.iter_mut().zip(tap.name.bytes()) {
         *to = from;
     }
-    request.flags = IFF_TAP
-        | IFF_NO_PI
-        | if tap.vnet_hdr { IFF_VNET_HDR } else { 0 }
-        | if tap.multi_queue { IFF_MULTI_QUEUE } else { 0 };
+    request.flags = tap.bits();
     let file = File::options().read(true).write(true).open(tun)?;
     let fd = std::os::fd::AsFd::as_fd(&file);
     // SAFETY: the kernel reads and writes one `struct ifreq`, which is what `request` is.

@@ -6,7 +6,11 @@
 //! [`encode`] are inverse to each other for everything a kernel can say. Messages and attributes
 //! that are not needed here are passed over.
 
+mod order;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+pub use order::{LinkOrder, MacvtapMode};
 
 use super::interface::{Address, Interface};
 use super::message::{self, Attribute, Encoder, Header, Malformed, Message};

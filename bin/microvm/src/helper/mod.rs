@@ -6,6 +6,7 @@
 //! package. The forms of their arguments are an interface: packages outlive the program that made
 //! them.
 
+mod accounts;
 mod balloon;
 mod connect;
 mod example;
@@ -13,6 +14,7 @@ pub mod kvm;
 mod launch;
 pub mod lines;
 mod mkvolume;
+pub mod net;
 pub mod notify;
 mod pty;
 mod relay;
@@ -44,6 +46,7 @@ pub fn run(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
         "shutdown" => shutdown::run(&call),
         "balloon" => balloon::run(&call, world),
         "notify-relay" => notify::run(&call, world),
+        "net" => net::run(&call, world),
         "kvm-probe" => kvm::run(&call, world),
         "virtiofsd" => virtiofsd::run(&call, world),
         "tcp-relay" => connect::tcp(&call),

@@ -6,6 +6,7 @@
 
 mod control;
 mod launch;
+mod net;
 mod relay;
 mod support;
 mod virtiofs;

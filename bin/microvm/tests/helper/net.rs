@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `internal net`: what it makes is what `ip` makes, each in a network namespace of its own.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use plinth::proc::Ending;
+use serde_json::Value;
+
+use crate::support::{Directory, internal, run, stdout, verdict};
+
+const RUNNER: &str = r#"{"config": {"interfaces": [
+    {"id": "vm-a", "tap": {"bridge": "br7"}, "mtu": 1400, "altname": ["a-name-of-many-letters"]},
+    {"id": "mv-a", "mtu": 1300, "altname": []}]}}"#;
+
+fn package(at: &Path, flags: &str) {
+    let dir = at.join("package/share/microvm");
+    fs::create_dir_all(&dir).expect("a directory");
+    let put = |name: &str, text: &str| fs::write(dir.join(name), text).expect("a file");
+    put("runner.json", RUNNER);
+    put("tap-flags", flags);
+    put("tap-interfaces", "vm-a\nvm-b\n");
+    put("macvtap-interfaces", "mv-a 02:00:00:00:00:0f nic7 bridge\n");
+}
+
+/// Runs a script in namespaces of its own, where there are a bridge and a link; `net ACTION` in it
+/// is ours.
+fn isolated(at: &Path, script: &str) -> Command {
+    let ours = env!("CARGO_BIN_EXE_microvm");
+    let head = format!(
+        "set -eu\n\
+         mount -t sysfs sysfs /sys\n\
+         ip link add br7 type bridge; ip link set br7 up\n\
+         ip link add nic7 type veth peer name nic8; ip link set nic7 up\n\
+         net() {{ '{ours}' internal net \"$@\" --package package; }}\n"
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--net", "--mount", "--", "sh", "-c", &(head + script)]).current_dir(at);
+    command.env("MICROVM_USER", "7").env("MICROVM_GROUP", "8");
+    command
+}
+
+/// What `ip -d -j link show` says of each interface, less what differs from one to the next.
+fn links(text: &str) -> Vec<Value> {
+    let mut links: Vec<Value> = Vec::new();
+    for line in text.lines() {
+        let mut of: Vec<Value> = serde_json::from_str(line).expect("JSON of ip");
+        let link = of.first_mut().and_then(Value::as_object_mut).expect("a link");
+        for varying in ["ifindex", "address", "link_index"] {
+            link.remove(varying);
+        }
+        if let Some(inner) = link.get_mut("linkinfo").and_then(|it| it.get_mut("info_slave_data")) {
+            let inner = inner.as_object_mut().expect("a port");
+            inner.retain(|name, _| !name.contains("timer") && !name.contains("id"));
+        }
+        links.push(of.remove(0));
+    }
+    links
+}
+
+#[test]
+fn root_taps_are_those_that_ip_makes() {
+    for (flags, word) in [("vnet_hdr\n", ""), ("vnet_hdr\nmulti_queue\n", "multi_queue")] {
+        let at = Directory::new();
+        package(&at, flags);
+        let show = "for i in vm-a vm-b; do ip -d -j link show $i; done\n";
+        let ours = format!("net tap-up\n{show}");
+        let ip = format!(
+            "for i in vm-a vm-b; do ip tuntap add name $i mode tap user 7 vnet_hdr {word}; done\n\
+             ip link set vm-a mtu 1400\n\
+             ip link property add dev vm-a altname a-name-of-many-letters\n\
+             ip link set vm-a up; ip link set vm-a master br7; ip link set vm-b up\n{show}"
+        );
+        let ours = links(&stdout(&run(isolated(&at, &ours))));
+        let expected = links(&stdout(&run(isolated(&at, &ip))));
+        assert_eq!(ours, expected, "{flags}");
+        assert_eq!(ours[0]["master"], "br7");
+        assert_eq!(ours[1]["linkinfo"]["info_data"]["user"], "lp", "{}", ours[1]);
+    }
+}
+
+#[test]
+fn root_taps_are_made_anew_or_kept_and_deleted() {
+    let at = Directory::new();
+    package(&at, "vnet_hdr\n");
+    let script = "
+        index() { cat /sys/class/net/$1/ifindex; }
+        net tap-up; first=$(index vm-a)
+        net tap-up; second=$(index vm-a); test $first -ne $second
+        net tap-up --keep; test $second -eq $(index vm-a)
+        echo vnet_hdr >package/share/microvm/tap-flags
+        echo multi_queue >>package/share/microvm/tap-flags
+        net tap-up --keep; test $second -ne $(index vm-a)
+        ip link delete vm-b
+        net tap-down; test ! -e /sys/class/net/vm-a
+        net tap-down
+        ip link delete br7; if net tap-up; then exit 9; fi";
+    let (ending, said) = verdict(&run(isolated(&at, script)));
+    assert_eq!(ending, Ending::Exited(0), "{said}");
+    assert_eq!(said, "microvm: the interface br7, which vm-a needs, does not exist\n");
+}
+
+#[test]
+fn root_macvtaps_are_those_that_ip_makes_and_can_be_launched_with() {
+    let at = Directory::new();
+    package(&at, "vnet_hdr\n");
+    let program = env!("CARGO_BIN_EXE_microvm");
+    let show = "ip -d -j link show mv-a\n";
+    let rest = format!(
+        "stat -c %u:%g /dev/tap$(cat /sys/class/net/mv-a/ifindex)\n\
+         {program} internal launch --macvtap mv-a:3:1 --tap-path mv-a=@T@ -- \
+           sh -c 'test \"$(readlink /proc/$$/fd/3)\" = $0 && test $1 = x=$0,y && echo same' \
+           @T@ x=@T@,y\n\
+         cat /proc/sys/net/ipv6/conf/mv-a/disable_ipv6\n\
+         net macvtap-down; test ! -e /sys/class/net/mv-a\n"
+    );
+    let ip = format!(
+        "ip link add link nic7 name mv-a address 02:00:00:00:00:0f type macvtap mode bridge\n\
+         ip link set mv-a mtu 1300; ip link set mv-a allmulticast on\n\
+         echo 1 >/proc/sys/net/ipv6/conf/mv-a/disable_ipv6\n\
+         ip link set mv-a up\n{show}"
+    );
+    let expected = stdout(&run(isolated(&at, &ip)));
+    let ours = stdout(&run(isolated(&at, &format!("net macvtap-up\n{show}{rest}"))));
+    let (first, rest) = ours.split_once('\n').expect("a line");
+    assert_eq!(links(first), links(&expected));
+    assert_eq!(rest, "7:8\nsame\n1\n");
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let at = Directory::new();
+    let up = |action: &str| internal(&at, ["net", action, "--package", "package"]);
+    let (ending, said) = verdict(&run(up("tap-down")));
+    assert_eq!(ending, Ending::Exited(1));
+    assert!(
+        said.starts_with("microvm: cannot read package/share/microvm/tap-interfaces: "),
+        "{said}"
+    );
+    let mut command = up("tap-up");
+    command.env("MICROVM_USER", "no-such-user");
+    let (_, said) = verdict(&run(command));
+    assert_eq!(
+        said,
+        "microvm: the user 'no-such-user' does not exist; MICROVM_USER names another\n"
+    );
+    assert_eq!(run(up("sideways")).ending, Ending::Exited(2));
+}
