@@ -13,9 +13,11 @@ mod example;
 pub mod kvm;
 mod launch;
 pub mod lines;
+pub mod machined;
 mod mkvolume;
 pub mod net;
 pub mod notify;
+pub mod pci;
 mod pty;
 mod relay;
 mod shutdown;
@@ -47,6 +49,10 @@ pub fn run(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
         "balloon" => balloon::run(&call, world),
         "notify-relay" => notify::run(&call, world),
         "net" => net::run(&call, world),
+        "pci-setup" => pci::run(&call, world, true),
+        "pci-teardown" => pci::run(&call, world, false),
+        "register" => machined::register(&call),
+        "unregister" => machined::unregister(&call),
         "kvm-probe" => kvm::run(&call, world),
         "virtiofsd" => virtiofsd::run(&call, world),
         "tcp-relay" => connect::tcp(&call),

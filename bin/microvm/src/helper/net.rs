@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `internal net`: the interfaces of a machine, where there is no `ip`.
 //!
-//! Does what the scripts do with `ip`: taps and macvtaps are deleted if they are there, made, set up;
-//! on the way down each is deleted, and what fails does not keep the others. With `--keep` a tap that
-//! is as it should be, and that nobody uses, stays.
+//! Does what the scripts do with `ip`: taps and macvtaps are deleted if they are there, made, set
+//! up; on the way down each is deleted, and what fails does not keep the others. With `--keep` a
+//! tap that is as it should be, and that nobody uses, stays.
 
 use std::fmt;
 use std::fs;

@@ -5,6 +5,7 @@
 //! Nothing here judges speed. Waits are long, and end with an event.
 
 mod control;
+mod host;
 mod launch;
 mod net;
 mod relay;
