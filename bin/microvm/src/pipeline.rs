@@ -18,6 +18,9 @@ use crate::validate::{self, Facts, NoFacts, Subject};
 /// Files that extend each other; more are a circle or a mistake.
 const EXTENDS_MAX: usize = 32;
 
+/// The keys of a fleet.
+const FLEET: [&str; 2] = ["defaults", "vms"];
+
 /// What is asked for besides the file.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -212,13 +215,11 @@ impl Loader<'_> {
             }
         }
         // What stands beside `vms` in a fleet is no machine's.
-        if let Some(layer) = shared.get(below.len()..).and_then(<[Layer]>::first) {
-            for (name, entry) in &layer.table {
-                let text = format!("unknown key \"{name}\" beside \"vms\"");
-                let hint = "keys for all machines stand in [defaults]";
-                let it = Diagnostic::error("MV002", name, text).hint(hint).at(entry.key);
-                self.loaded.report.push(it);
-            }
+        for (name, entry) in own.table.iter().filter(|(name, _)| !FLEET.contains(&name.as_str())) {
+            let text = format!("unknown key \"{name}\" beside \"vms\"");
+            let hint = "keys for all machines stand in [defaults]";
+            let it = Diagnostic::error("MV002", name, text).hint(hint).at(entry.key);
+            self.loaded.report.push(it);
         }
         let vms = own.table.get("vms").map(|entry| &entry.node);
         let Some(Value::Table(vms)) = vms.map(|node| &node.value) else {

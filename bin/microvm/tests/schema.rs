@@ -23,11 +23,9 @@ fn judge(all: &Value, schema: &Value, value: &Value, path: &str, wrong: &mut Vec
         judge(all, schema, value, path, &mut wrong);
         wrong.is_empty()
     };
+    inside(all, schema, value, path, wrong);
     for (keyword, of) in schema.as_object().expect("a schema is an object") {
         let fine = match (keyword.as_str(), value) {
-            ("$schema" | "title" | "description" | "default" | "$defs" | "then" | "else", _) => {
-                true
-            }
             ("$ref", _) => {
                 let pointer = of.as_str().and_then(|it| it.strip_prefix('#')).expect("a pointer");
                 judge(all, all.pointer(pointer).expect("a definition"), value, path, wrong);
@@ -57,50 +55,54 @@ fn judge(all: &Value, schema: &Value, value: &Value, path: &str, wrong: &mut Vec
                 !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
             }
             ("required", Value::Object(members)) => {
-                let names = of.as_array().expect("names").iter().filter_map(Value::as_str);
-                names.into_iter().all(|name| members.contains_key(name))
+                let mut names = of.as_array().expect("names").iter().filter_map(Value::as_str);
+                names.all(|name| members.contains_key(name))
             }
-            ("properties", Value::Object(members)) => {
-                for (name, value) in members {
-                    if let Some(schema) = of.get(name) {
-                        judge(all, schema, value, &format!("{path}.{name}"), wrong);
-                    }
-                }
+            // For values of another type, for people, or judged elsewhere.
+            (other, _) => {
+                assert!(OTHER.contains(&other), "{path}: unknown keyword {keyword}");
                 true
             }
-            ("additionalProperties", Value::Object(members)) => {
-                let known = schema.get("properties").and_then(Value::as_object);
-                let others = members
-                    .iter()
-                    .filter(|(name, _)| !known.is_some_and(|it| it.contains_key(*name)));
-                for (name, value) in others {
-                    match of {
-                        Value::Bool(false) => wrong.push(format!("{path}: unknown {name}")),
-                        of => judge(all, of, value, &format!("{path}.{name}"), wrong),
-                    }
-                }
-                true
-            }
-            ("items", Value::Array(items)) => {
-                for (at, item) in items.iter().enumerate() {
-                    judge(all, of, item, &format!("{path}[{at}]"), wrong);
-                }
-                true
-            }
-            (
-                "minimum"
-                | "maximum"
-                | "pattern"
-                | "required"
-                | "properties"
-                | "additionalProperties"
-                | "items",
-                _,
-            ) => true,
-            _ => panic!("{path}: unknown keyword {keyword}"),
         };
         if !fine {
             wrong.push(format!("{path}: {keyword} {of}"));
+        }
+    }
+}
+
+/// Keywords that restrict nothing by themselves.
+const OTHER: [&str; 14] = [
+    "$schema",
+    "title",
+    "description",
+    "default",
+    "$defs",
+    "then",
+    "else",
+    "minimum",
+    "maximum",
+    "pattern",
+    "required",
+    "properties",
+    "additionalProperties",
+    "items",
+];
+
+/// What the members of an object and the elements of a list must be.
+fn inside(all: &Value, schema: &Value, value: &Value, path: &str, wrong: &mut Vec<String>) {
+    let known = schema.get("properties");
+    for (name, value) in value.as_object().into_iter().flatten() {
+        let path = format!("{path}.{name}");
+        match (known.and_then(|known| known.get(name)), schema.get("additionalProperties")) {
+            (Some(of), _) => judge(all, of, value, &path, wrong),
+            (None, Some(Value::Bool(false))) => wrong.push(format!("{path}: unknown")),
+            (None, Some(of)) => judge(all, of, value, &path, wrong),
+            (None, None) => {}
+        }
+    }
+    if let Some(of) = schema.get("items") {
+        for (at, item) in value.as_array().into_iter().flatten().enumerate() {
+            judge(all, of, item, &format!("{path}[{at}]"), wrong);
         }
     }
 }

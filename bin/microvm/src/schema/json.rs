@@ -80,12 +80,12 @@ fn property(key: &'static Key, is_whole: bool) -> Value {
         Kind::Table(keys) => table(keys, &must(keys)),
         Kind::Tables(keys, []) => {
             let all = keys.iter().filter(|key| key.required).map(|key| key.name);
-            list(table(keys, &all.collect::<Vec<_>>()))
+            list(&table(keys, &all.collect::<Vec<_>>()))
         }
         Kind::Tables(keys, identity) => {
             let mut item = table(keys, &[]);
             insert(&mut item, "required", json!(identity));
-            list(item)
+            list(&item)
         }
         kind => plain(kind),
     };
@@ -105,7 +105,7 @@ fn property(key: &'static Key, is_whole: bool) -> Value {
     property
 }
 
-fn list(item: Value) -> Value {
+fn list(item: &Value) -> Value {
     json!({ "type": "array", "items": { "anyOf": [item, { "const": RESET }] } })
 }
 
