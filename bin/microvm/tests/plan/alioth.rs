@@ -2,8 +2,8 @@
 //! The real Alioth takes what is generated, up to the point where it makes the machine.
 //!
 //! It opens `/dev/kvm`, which must be there but need not work, then parses all of its arguments,
-//! then makes devices and loads the kernel. The files of the descriptions do not exist here, so that
-//! it ends there on every host, with the name of the file. It is started by `microvm internal
+//! then makes devices and loads the kernel. The files of the descriptions do not exist here, so
+//! that it ends there on every host, with the name of the file. It is started by `microvm internal
 //! launch --pty`, because it wants a terminal, and in a network of its own.
 
 use std::process::{Command, Stdio};
