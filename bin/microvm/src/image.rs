@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Root images made of directories: the same directory gives the same bytes, everywhere and always.
 //!
-//! Owns the hash of a directory's content, which gives an image its identifier and its name, and the
-//! words for the programs that make images. Owners and times of the directory do not count, and do
-//! not reach the image.
+//! Owns the hash of a directory's content, which gives an image identifier and name, and the words
+//! of the programs that make images. Owners and times of the directory do not count, and do not
+//! reach the image.
 
 use std::fs;
 use std::io;

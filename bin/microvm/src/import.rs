@@ -179,7 +179,8 @@ mod tests {
     fn what_has_no_meaning_here_is_said_with_its_reason() {
         let (description, notes) = of(&json!({
             "registerClosure": true, "qemu": { "package": "/nix/store/x" }, "runner": {},
-            "invented": 1, "storeOnDisk": true, "vcpu": "two", "kernel": "/nix/store/k/bzImage", "socket": null,
+            "invented": 1, "storeOnDisk": true, "vcpu": "two", "socket": null,
+            "kernel": "/nix/store/k/bzImage",
         }));
         assert_eq!(description, json!({ "kernel": "/nix/store/k/bzImage", "socket": false }));
         let said = notes.join("\n");

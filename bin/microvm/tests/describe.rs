@@ -206,7 +206,14 @@ fn packages_are_compared_as_descriptions_are() {
     assert_eq!((status, text.as_str()), (1, "~ vcpu: 1 -> 2\n- -smp 1\n+ -smp 2\n"));
     let nothing = dir.display().to_string();
     assert_eq!(microvm(&["diff", &nothing, &a]).0, 4);
-    assert_eq!(microvm(&["diff", &a]).0, 2);
+    assert_eq!(microvm(&["diff", &a]).0, 4);
+    let (_, described) = microvm(&["show", "--argv", &a]);
+    assert_eq!(microvm(&["show", "--argv", &out]), (0, described));
+    let (_, unit) = microvm(&["show", "--units", &out]);
+    assert!(
+        unit.starts_with("# microvm@lab.service.d/10-microvm.conf\n") && unit.contains("[Service]"),
+        "{unit}"
+    );
 }
 
 #[test]
@@ -220,4 +227,21 @@ fn the_schema_and_completions_are_printed() {
         assert!(status == 0 && text.contains("explain"), "{shell}: {text}");
     }
     assert_eq!(microvm(&["completions", "tcsh"]).0, 2);
+}
+
+#[test]
+fn a_machine_of_the_host_is_compared_with_its_description() {
+    let dir = directory("host", &[("lab.toml", LAB)]);
+    let (lab, root) = (dir.join("lab.toml").display().to_string(), dir.display().to_string());
+    let (status, text) = microvm(&["create", "--root", &root, "lab", &lab]);
+    assert_eq!(status, 0, "{text}");
+    let ask = |words: &[&str]| microvm(&[words, &["--root", &root]].concat());
+    assert_eq!(ask(&["diff", "lab"]), (0, String::new()));
+    fs::write(&lab, LAB.replace("256", "384")).expect("a file");
+    let (status, text) = ask(&["diff", "lab"]);
+    assert_eq!(status, 1);
+    assert!(text.starts_with("# current -> description\n~ mem: 256 -> 384\n"), "{text}");
+    assert!(ask(&["show", "lab"]).1.contains("\nmem = 256\n"));
+    assert_eq!(ask(&["diff", "nobody"]).0, 4);
+    assert_eq!(ask(&["show", "nobody"]).0, 4);
 }

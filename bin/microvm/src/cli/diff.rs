@@ -1,38 +1,66 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `microvm diff`: how two machines differ, by their options and by their command lines.
+//! `microvm diff`: how machines differ, by their options and by their command lines.
 //!
-//! A machine is one of a description, or that of a runner package.
+//! Two machines are compared, or three states of one: what runs, what is to run at the next start,
+//! what is described.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::fs;
 use std::path::Path;
 
 use plinth::err::{FAILED, Failure};
 use serde_json::{Value, json};
 
-use super::load::{plan_options, usage, valid};
-use super::{Args, NOT_FOUND, World};
-use crate::package::RUNNER;
-use crate::plan::{Word, plan};
+use super::load::usage;
+use super::machine::{Machine, machines, of_package};
+use super::{Args, NOT_FOUND, World, host};
 use crate::quote::shell;
 use crate::view::{Difference, differences};
 
-/// The largest `runner.json` that is read.
-const RUNNER_MAX: usize = 16 << 20;
-
-/// One machine of a side.
-struct Side {
-    config: Value,
-    argv: Vec<String>,
-}
+type Side = BTreeMap<String, Machine>;
 
 /// `microvm diff`
 pub(super) fn diff(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
-    let [before, after] = args.words.as_slice() else {
-        return Err(usage("two descriptions or packages are needed"));
+    let found = match args.words.as_slice() {
+        [name] => states(name, args)?,
+        [before, after] => compare(side(before, args)?, side(after, args)?),
+        _ => return Err(usage("one machine of this host, or two of any kind, are needed")),
     };
-    let (mut before, mut after) = (side(before, args)?, side(after, args)?);
+    print(&found, args, world)?;
+    Ok(if found.is_empty() { 0 } else { FAILED })
+}
+
+/// The machines that a word names, by their own names.
+fn side(word: &OsStr, args: &Args) -> Result<Side, Failure> {
+    Ok(machines(word, args)?.into_iter().map(|it| (it.name.clone(), it)).collect())
+}
+
+/// What runs of a machine of this host, what is to run, and what is described.
+fn states(name: &OsStr, args: &Args) -> Result<Vec<Found>, Failure> {
+    let path = Path::new(name);
+    let Some(current) = host::package(args, path, "current") else {
+        let text = format!("no machine '{}' on this host", path.display());
+        return Err(Failure::new(NOT_FOUND, text));
+    };
+    let only = |machine: Machine| BTreeMap::from([(String::new(), machine)]);
+    let mut found = Vec::new();
+    if let Some(booted) = host::package(args, path, "booted") {
+        let pair = compare(only(of_package(&booted)?), only(of_package(&current)?));
+        found.extend(pair.into_iter().map(|it| Found { name: "booted -> current".into(), ..it }));
+    }
+    if let Some(source) = host::source(args, path) {
+        let mut described = side(source.as_os_str(), args)?;
+        let wanted = described.remove(&*name.to_string_lossy());
+        if let Some(machine) = wanted.or_else(|| described.into_values().next()) {
+            let pair = compare(only(of_package(&current)?), only(machine));
+            let name = "current -> description";
+            found.extend(pair.into_iter().map(|it| Found { name: name.into(), ..it }));
+        }
+    }
+    Ok(found)
+}
+
+fn compare(mut before: Side, mut after: Side) -> Vec<Found> {
     // Two single machines are compared, whatever their names.
     if before.len() == 1 && after.len() == 1 {
         before = before.into_values().map(|it| (String::new(), it)).collect();
@@ -41,35 +69,27 @@ pub(super) fn diff(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
     let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let mut found = Vec::new();
     for name in names {
-        match (before.get(name), after.get(name)) {
+        let (options, words) = match (before.get(name), after.get(name)) {
             (Some(before), Some(after)) => {
-                let options = differences(&before.config, &after.config);
-                let words = words(&before.argv, &after.argv);
-                if !options.is_empty() || !words.is_empty() {
-                    found.push(Found { name, options, words });
-                }
+                (differences(&before.config, &after.config), words(&before.argv, &after.argv))
             }
-            (before, _) => {
-                let word = if before.is_some() { "- machine" } else { "+ machine" };
-                found.push(Found {
-                    name,
-                    options: Vec::new(),
-                    words: vec![format!("{word} {name}")],
-                });
-            }
+            (Some(_), None) => (Vec::new(), vec![format!("- machine {name}")]),
+            (None, _) => (Vec::new(), vec![format!("+ machine {name}")]),
+        };
+        if !options.is_empty() || !words.is_empty() {
+            found.push(Found { name: name.clone(), options, words });
         }
     }
-    print(&found, args, world)?;
-    Ok(if found.is_empty() { 0 } else { FAILED })
+    found
 }
 
-struct Found<'a> {
-    name: &'a str,
+struct Found {
+    name: String,
     options: Vec<Difference>,
     words: Vec<String>,
 }
 
-fn print(found: &[Found<'_>], args: &Args, world: &mut World<'_>) -> Result<(), Failure> {
+fn print(found: &[Found], args: &Args, world: &mut World<'_>) -> Result<(), Failure> {
     if args.json {
         let one =
             |it: &Difference| json!({ "key": it.key, "before": it.before, "after": it.after });
@@ -88,37 +108,6 @@ fn print(found: &[Found<'_>], args: &Args, world: &mut World<'_>) -> Result<(), 
         }
     }
     Ok(())
-}
-
-/// The machines of a description or a package, by their names.
-fn side(word: &OsStr, args: &Args) -> Result<BTreeMap<String, Side>, Failure> {
-    let path = Path::new(word);
-    if fs::metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
-        return package(path);
-    }
-    let loaded = valid(word, args)?;
-    let options = plan_options(args);
-    let machines = loaded.machines.iter().map(|machine| {
-        let plan = plan(&machine.vm, &options);
-        let argv = std::iter::once(plan.program).chain(plan.words.iter().map(Word::shown));
-        let side = Side { config: machine.vm.to_json(), argv: argv.collect() };
-        (machine.name.clone(), side)
-    });
-    Ok(machines.collect())
-}
-
-fn package(path: &Path) -> Result<BTreeMap<String, Side>, Failure> {
-    let file = path.join(RUNNER);
-    let bytes = plinth::file::read(&file, RUNNER_MAX).map_err(|error| {
-        Failure::new(NOT_FOUND, format!("{} is no runner package: {error}", path.display()))
-    })?;
-    let runner: Value = serde_json::from_slice(&bytes)
-        .map_err(|error| Failure::new(FAILED, format!("{}: {error}", file.display())))?;
-    let words = runner.get("argv").and_then(Value::as_array).into_iter().flatten();
-    let argv = words.filter_map(Value::as_str).map(str::to_owned).collect();
-    let name = runner.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let config = runner.get("config").cloned().unwrap_or_default();
-    Ok(BTreeMap::from([(name, Side { config, argv })]))
 }
 
 /// A flag with its values on each line: the lines that only one side has, in the order of both.

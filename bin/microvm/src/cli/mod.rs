@@ -16,6 +16,7 @@ mod image;
 mod import;
 mod kernel;
 mod load;
+mod machine;
 mod show;
 mod trial;
 
@@ -114,6 +115,7 @@ fn dispatch(command: &str, args: &Args, world: &mut World<'_>) -> Result<u8, Fai
         "kernel" => kernel::kernel(args, world),
         "image" => image::image(args, world),
         "import-nix" => import::import_nix(args, world),
+        "man" => about::man(args, world),
         "show" => show::show(args, world),
         _ => Err(Failure::new(USAGE, format!("unknown command '{command}'"))),
     }

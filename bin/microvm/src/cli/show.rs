@@ -5,29 +5,27 @@ use plinth::err::Failure;
 use serde_json::{Value, json};
 
 use super::args::View;
-use super::load::{chosen, first_word, plan_options, valid};
-use super::{Args, World};
-use crate::pipeline::Machine;
-use crate::plan::{Plan, plan};
-use crate::quote::shell_word;
+use super::load::first_word;
+use super::machine::{Machine, machines};
+use super::{Args, World, host};
+use crate::package::RUNNER;
+use crate::quote::shell;
 use crate::view;
 
 /// `microvm show`
 pub(super) fn show(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
-    let describe = &args.describe;
-    let loaded = valid(first_word(args), args)?;
-    let options = plan_options(args);
+    let found = machines(first_word(args), args)?;
     let mut all = serde_json::Map::new();
-    for machine in chosen(&loaded, describe)? {
-        let plan = plan(&machine.vm, &options);
+    let are_many = found.len() > 1;
+    for machine in found {
         if args.json {
-            all.insert(machine.name.clone(), as_json(machine, &plan));
+            all.insert(machine.name.clone(), as_json(&machine, args));
             continue;
         }
-        if loaded.is_fleet {
+        if are_many {
             world.print(&format!("# {}\n", machine.name))?;
         }
-        world.print(&text(machine, &plan, describe.view))?;
+        world.print(&text(&machine, args))?;
     }
     if args.json {
         world.print(&format!("{:#}\n", Value::Object(all)))?;
@@ -36,38 +34,36 @@ pub(super) fn show(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
 }
 
 /// Everything at once, for programs.
-fn as_json(machine: &Machine, plan: &Plan) -> Value {
-    let words = plan.words.iter().map(crate::plan::Word::shown);
-    let argv: Vec<String> = std::iter::once(plan.program.clone()).chain(words).collect();
+fn as_json(machine: &Machine, args: &Args) -> Value {
+    let runner = machine.tree.get(RUNNER).map(|entry| entry.bytes()).unwrap_or_default();
+    let runner: Value = serde_json::from_slice(runner).unwrap_or_default();
     json!({
-        "config": machine.vm.to_json(),
-        "argv": argv,
-        "capabilities": {
-            "canShutdown": plan.shutdown.is_some(),
-            "supportsNotifySocket": plan.notify,
-            "tapMultiQueue": plan.tap_multi_queue,
-        },
+        "config": machine.config,
+        "argv": machine.argv,
+        "capabilities": runner.get("capabilities"),
         "fstab": view::fstab(&machine.vm),
         "modules": view::modules(&machine.vm),
         "netSetup": view::net_setup(&machine.vm),
+        "unit": host::drop_in(args, &machine.tree),
     })
 }
 
-fn text(machine: &Machine, plan: &Plan, form: View) -> String {
+fn text(machine: &Machine, args: &Args) -> String {
     let lines = |lines: Vec<String>| lines.iter().map(|line| format!("{line}\n")).collect();
-    match form {
-        View::Options => lines(
-            view::options(&machine.vm.to_json())
-                .into_iter()
-                .map(|(key, value)| format!("{key} = {value}"))
-                .collect(),
-        ),
-        View::Argv => {
-            let program = crate::quote::shell(&plan.program);
-            lines(std::iter::once(program).chain(plan.words.iter().map(shell_word)).collect())
+    let vm = &machine.vm;
+    match args.describe.view {
+        View::Options => {
+            let options = view::options(&machine.config).into_iter();
+            lines(options.map(|(key, value)| format!("{key} = {value}")).collect())
         }
-        View::Fstab => lines(view::fstab(&machine.vm)),
-        View::Modules => lines(view::modules(&machine.vm).into_iter().map(str::to_owned).collect()),
-        View::NetSetup => lines(view::net_setup(&machine.vm)),
+        View::Argv => lines(machine.argv.iter().map(|word| shell(word)).collect()),
+        View::Fstab => lines(view::fstab(vm)),
+        View::Modules => lines(view::modules(vm).into_iter().map(str::to_owned).collect()),
+        View::NetSetup => lines(view::net_setup(vm)),
+        View::Units => {
+            let path = format!("microvm@{}.service.d/10-microvm.conf", machine.name);
+            let text = host::drop_in(args, &machine.tree).unwrap_or_default();
+            format!("# {path}\n{text}")
+        }
     }
 }

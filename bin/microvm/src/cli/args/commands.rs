@@ -4,7 +4,7 @@
 use plinth::cli::Command;
 
 use super::Args;
-use super::describe::{COMPLETIONS, DIFF, EXPLAIN, SCHEMA, SHOW, VALIDATE};
+use super::describe::{COMPLETIONS, DIFF, EXPLAIN, MAN, SCHEMA, SHOW, VALIDATE};
 use super::files::{IMAGE, IMPORT_NIX, KERNEL};
 use super::flags::{CHECK, COMPAT, EMBED, FORCE, HYPERVISOR, OUT, SET, many};
 use super::host::{
@@ -28,6 +28,7 @@ pub(super) const COMMANDS: &[Command<Args>] = &[
     DIFF,
     SCHEMA,
     COMPLETIONS,
+    MAN,
     IMPORT_NIX,
     KERNEL,
     IMAGE,

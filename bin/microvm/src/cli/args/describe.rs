@@ -5,6 +5,7 @@ use plinth::cli::{Command, Flag};
 
 use super::Args;
 use super::flags::{COMPAT, HYPERVISOR, SET, many, one, optional, text};
+use super::host::ROOT;
 
 /// A way to look at a machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub enum View {
     Modules,
     /// The commands that set up the host's side of the network.
     NetSetup,
+    /// What is added to the unit that runs it.
+    Units,
 }
 
 /// What was said to these commands.
@@ -112,6 +115,12 @@ const NET_SETUP: Flag<Args> =
         Ok(())
     });
 
+const UNITS: Flag<Args> =
+    view("units", "what is added to the unit that runs the machine", |args, _| {
+        args.describe.view = View::Units;
+        Ok(())
+    });
+
 const CHECK_FLAGS: &[Flag<Args>] = &[STRICT, DENY, WARN, SET, HYPERVISOR];
 
 pub(super) const CHECK: Command<Args> = Command {
@@ -127,7 +136,7 @@ pub(super) const VALIDATE: Command<Args> =
 pub(super) const SHOW: Command<Args> = Command {
     name: "show",
     summary: "show a machine with every option set",
-    flags: &[ARGV, FSTAB, MODULES, NET_SETUP, VM, SET, HYPERVISOR, COMPAT],
+    flags: &[ARGV, FSTAB, MODULES, NET_SETUP, UNITS, VM, SET, HYPERVISOR, COMPAT, ROOT],
     positionals: &[one("FILE|NAME", "a description, a runner package, or a machine of this host")],
 };
 
@@ -143,9 +152,12 @@ pub(super) const EXPLAIN: Command<Args> = Command {
 
 pub(super) const DIFF: Command<Args> = Command {
     name: "diff",
-    summary: "compare two descriptions or packages",
-    flags: &[SET, HYPERVISOR, COMPAT],
-    positionals: &[one("A", "a description or a runner package"), one("B", "another one")],
+    summary: "compare two machines, or what runs of one with what is described",
+    flags: &[SET, HYPERVISOR, COMPAT, ROOT],
+    positionals: &[
+        one("A", "a description, a runner package, or a machine of this host"),
+        optional("B", "another one"),
+    ],
 };
 
 pub(super) const SCHEMA: Command<Args> = Command {
@@ -160,4 +172,11 @@ pub(super) const COMPLETIONS: Command<Args> = Command {
     summary: "print the completions for a shell",
     flags: &[],
     positionals: &[one("SHELL", "bash, zsh or fish")],
+};
+
+pub(super) const MAN: Command<Args> = Command {
+    name: "man",
+    summary: "print a page of the manual",
+    flags: &[],
+    positionals: &[optional("PAGE", "such as microvm.toml; microvm(1) without it")],
 };

@@ -73,10 +73,11 @@ fn count<T: std::str::FromStr>(value: OsString) -> Result<T, String> {
     text.parse().map_err(|_| "not a number of that range".to_owned())
 }
 
-const ROOT: Flag<Args> = Flag::option(None, "root", "DIR", "what stands for /", |args, v| {
-    args.host.root = Some(v.into());
-    Ok(())
-});
+pub(super) const ROOT: Flag<Args> =
+    Flag::option(None, "root", "DIR", "what stands for /", |args, v| {
+        args.host.root = Some(v.into());
+        Ok(())
+    });
 const START: Flag<Args> = Flag::switch(None, "start", "start it, too", |args: &mut Args, _| {
     args.host.start = true;
     Ok(())

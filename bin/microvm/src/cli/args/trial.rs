@@ -10,6 +10,7 @@ use plinth::cli::{Command, Flag};
 
 use super::Args;
 use super::flags::{HYPERVISOR, SET, many, one, text};
+use super::host::ROOT;
 
 /// What was said to these commands.
 #[derive(Clone, Debug, Default)]
@@ -154,7 +155,7 @@ const TIMEOUT: Flag<Args> =
 pub(super) const MEASURE: Command<Args> = Command {
     name: "measure",
     summary: "start a machine, print how long it took to be ready as JSON, stop it",
-    flags: &[TEXT, PORT, SEND, READY, TIMEOUT, REPEAT, SET, HYPERVISOR],
+    flags: &[TEXT, PORT, SEND, READY, TIMEOUT, REPEAT, SET, HYPERVISOR, ROOT],
     positionals: &[one("FILE|NAME", "a description, a runner package, or a machine of this host")],
 };
 

@@ -17,7 +17,9 @@ use plinth::err::{Failure, USAGE};
 use plinth::file::Root;
 
 use super::{Args, World, args};
-use crate::host::{Builder, Built, Host, HostError, Manager, Name, Request, generator, settings};
+use crate::host::{
+    Builder, Built, Host, HostError, Manager, Name, Request, generator, settings, units,
+};
 use crate::{build, pipeline};
 
 /// The commands of this family.
@@ -72,6 +74,24 @@ pub(super) fn generator(name: &OsStr, words: &[OsString]) -> Option<u8> {
 pub(super) fn package(args: &Args, word: &Path, link: &str) -> Option<PathBuf> {
     let name = Name::parse(word.to_str()?)?;
     with_host(args, |host| Ok(host.package(&name, link))).ok().flatten()
+}
+
+/// Where the description of the machine that `word` names is, if that is written down.
+pub(super) fn source(args: &Args, word: &Path) -> Option<PathBuf> {
+    let name = Name::parse(word.to_str()?)?;
+    let read =
+        |host: &Host<'_>| Ok(plinth::file::read(&host.directory(&name).join("source"), 4096));
+    let bytes = with_host(args, read).ok()?.ok()?;
+    let path = String::from_utf8(bytes).ok()?;
+    let path = PathBuf::from(path.trim_end());
+    path.is_file().then_some(path)
+}
+
+/// What is added to the unit of a machine with this package.
+pub(super) fn drop_in(args: &Args, tree: &crate::package::Tree) -> Option<String> {
+    let read = |path: &str| tree.get(path).map(|entry| entry.bytes().to_vec());
+    let profile = crate::host::profile::Profile::of(&read);
+    with_host(args, |host| Ok(units::drop_in(&host.settings, &profile))).ok()
 }
 
 /// Makes the host that `args` speak of, and hands it on.
