@@ -279,7 +279,8 @@ mod tests {
         assert_eq!(words(&[3, 4], None), taps);
         let extended = format!(
             "RegisterMachineEx sa(sv) web1 9 Id ay {id} Service s microvm Class s vm LeaderPID u 7 \
-             LeaderPIDFDID t 99 RootDirectory s / VSockCID u 42 SSHAddress s vsock/42 NetworkInterfaces ai 1 3"
+             LeaderPIDFDID t 99 RootDirectory s / VSockCID u 42 SSHAddress s vsock/42 \
+             NetworkInterfaces ai 1 3"
         );
         assert_eq!(words(&[3], Some(99)), extended);
     }

@@ -136,7 +136,10 @@ fn busctl(at: &Path, methods: &str, status: u8) -> String {
     fs::create_dir_all(&dir).expect("a directory");
     let lines = format!(
         "echo \"$*\" >>said\n\
-         case $2 in introspect) printf '%s method x - -\\n' {methods};; *) echo no >&2; exit {status};; esac"
+         case $2 in\n\
+         introspect) printf '%s method x - -\\n' {methods};;\n\
+         *) echo no >&2; exit {status};;\n\
+         esac"
     );
     script(&dir.join("busctl"), &lines);
     format!("{}:/usr/bin:/bin", dir.display())

@@ -116,13 +116,18 @@ fn root_macvtaps_are_those_that_ip_makes_and_can_be_launched_with() {
          net macvtap-down; test ! -e /sys/class/net/mv-a\n"
     );
     let ip = format!(
-        "ip link add link nic7 name mv-a address 02:00:00:00:00:0f type macvtap mode bridge\n\
+        "ip link add link nic7 name mv-a index 9001 address 02:00:00:00:00:0f \
+           type macvtap mode bridge\n\
          ip link set mv-a mtu 1300; ip link set mv-a allmulticast on\n\
          echo 1 >/proc/sys/net/ipv6/conf/mv-a/disable_ipv6\n\
          ip link set mv-a up\n{show}"
     );
     let expected = stdout(&run(isolated(&at, &ip)));
-    let ours = stdout(&run(isolated(&at, &format!("net macvtap-up\n{show}{rest}"))));
+    // Namespaces share their device nodes, and one that has ended is taken down later: the number of
+    // ours must not be the one that another had just now.
+    let away = "for i in $(seq $(($$ % 50 + 3))); do ip tuntap add name t$i mode tap; done\n";
+    let ours = format!("{away}net macvtap-up\n{show}{rest}");
+    let ours = stdout(&run(isolated(&at, &ours)));
     let (first, rest) = ours.split_once('\n').expect("a line");
     assert_eq!(links(first), links(&expected));
     assert_eq!(rest, "7:8\nsame\n1\n");
