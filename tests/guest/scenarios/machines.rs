@@ -102,7 +102,7 @@ fn caged(host: &Manager, main: &str) -> Outcome {
     ensure_eq("privileges", &field("NoNewPrivs:").as_str(), &"1")?;
     ensure_eq("system calls", &field("Seccomp:").as_str(), &"2")?;
     let words = host.output(&["cat", &format!("/proc/{main}/cmdline")])?;
-    ensure(words.contains("microvm@web1"), format_args!("its name is {words:?}"))?;
+    ensure(words.contains("-name\0web1\0"), format_args!("it was called as {words:?}"))?;
     let state = fs::metadata(STATE)?;
     ensure_eq("the mode of its directory", &(state.mode() & 0o7777), &0o3775)?;
     ensure_eq("the owner of its directory", &state.uid(), &0)

@@ -374,22 +374,4 @@ fn attend(mut child: Child, mut signals: Signals) -> Result<u8, HostError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_steps_are_those_that_the_package_has_scripts_for() {
-        assert_eq!(steps(&|_| false), [Step::Booted, Step::Run]);
-        assert_eq!(
-            steps(&|_| true),
-            [
-                Step::Booted,
-                Step::Script("tap-up", "tap-down"),
-                Step::Script("macvtap-up", "macvtap-down"),
-                Step::Script("pci-setup", "pci-teardown"),
-                Step::Virtiofsd,
-                Step::Run,
-            ]
-        );
-    }
-}
+mod tests;

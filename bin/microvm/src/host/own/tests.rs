@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Tests of starting and stopping: real processes, scripts in the place of a hypervisor.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use plinth::err::Failure;
+use plinth::file::Root;
+
+use super::super::settings::Settings;
+use super::super::{Built, Manager, Request};
+use super::*;
+use crate::package::{Entry, RUNNER, Tree};
+
+/// Stays until it is told to go.
+const STAYS: &str = "echo runs; trap 'exit 0' TERM; while :; do sleep 1000 & wait $!; done";
+
+fn name() -> Name {
+    Name::parse("a").expect("a name")
+}
+
+/// A package with these scripts; each says first that it was called.
+fn package(scripts: &[(&str, &str)]) -> Tree {
+    let mut tree = Tree::default();
+    for (script, body) in scripts {
+        let text = format!("#!/bin/sh\necho {script} >>log\n{body}\n");
+        tree.put(format!("bin/{script}"), Entry::Program(text.into_bytes()));
+    }
+    tree.put(RUNNER, Entry::Data(b"{}\n".to_vec()));
+    tree.seal();
+    tree
+}
+
+struct Ground(PathBuf);
+
+impl Ground {
+    /// A host with the machine `a` of this package.
+    fn new(scripts: &[(&str, &str)]) -> Self {
+        let id = plinth::rand::uuid_v4();
+        let ground = Self(std::env::temp_dir().join(format!("microvm-own-{id}")));
+        fs::create_dir_all(&ground.0).expect("a directory");
+        let path = ground.0.join("a.toml");
+        fs::write(&path, "").expect("a description");
+        ground.with(scripts, |host| host.create(&name(), &path, false).map(drop)).expect("created");
+        ground
+    }
+
+    fn with<T>(&self, scripts: &[(&str, &str)], then: impl FnOnce(&Host<'_>) -> T) -> T {
+        let tree = package(scripts);
+        let build = |_: &Path, _: &Request| -> Result<Vec<Built>, Failure> {
+            Ok(vec![Built { name: "a".to_owned(), tree: tree.clone(), warnings: Vec::new() }])
+        };
+        let host = Host {
+            root: Root::at(&self.0),
+            settings: Settings { startup_timeout: 60, ..Settings::default() },
+            program: "/usr/bin/microvm".to_owned(),
+            manager: Manager::Own,
+            tools: None,
+            build: &build,
+            after_action: &|| (),
+        };
+        then(&host)
+    }
+
+    fn plain<T>(&self, then: impl FnOnce(&Host<'_>) -> T) -> T {
+        self.with(&[], then)
+    }
+
+    fn at(&self) -> PathBuf {
+        self.0.join("var/lib/microvms/a")
+    }
+
+    /// The scripts that were called, in their order.
+    fn called(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.at().join("log")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        drop(self.plain(|host| host.stop(&name())));
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+#[test]
+fn the_steps_are_those_that_the_package_has_scripts_for() {
+    assert_eq!(steps(&|_| false), [Step::Booted, Step::Run]);
+    assert_eq!(
+        steps(&|_| true),
+        [
+            Step::Booted,
+            Step::Script("tap-up", "tap-down"),
+            Step::Script("macvtap-up", "macvtap-down"),
+            Step::Script("pci-setup", "pci-teardown"),
+            Step::Virtiofsd,
+            Step::Run,
+        ]
+    );
+}
+
+#[test]
+fn a_machine_is_set_up_in_order_and_taken_down_in_reverse() {
+    let ground = Ground::new(&[
+        ("tap-up", ""),
+        ("tap-down", ""),
+        ("macvtap-up", ""),
+        ("macvtap-down", "exit 1"),
+        ("microvm-register", "echo \"$1\" >leader"),
+        ("microvm-unregister", ""),
+        ("microvm-shutdown", "kill \"$MAINPID\""),
+        ("microvm-run", STAYS),
+    ]);
+    ground.plain(|host| {
+        host.start(&name()).expect("started");
+        let pid = host.process(&name()).expect("it runs");
+        let leader = fs::read_to_string(ground.at().join("leader")).expect("registered");
+        assert_eq!(leader, format!("{pid}\n"));
+        assert!(matches!(host.start(&name()), Err(HostError::Running(_))));
+        let activities = host.activities().expect("a look");
+        let names: BTreeMap<_, _> = activities.into_iter().map(|(k, v)| (k, v.pid)).collect();
+        assert_eq!(names, BTreeMap::from([(name(), Some(pid))]));
+        host.stop(&name()).expect("stopped");
+        assert_eq!(host.process(&name()), None);
+        assert!(host.package(&name(), BOOTED).is_none());
+    });
+    let called = ground.called();
+    let place = |script: &str| called.iter().position(|it| it == script).expect(script);
+    let order = ["tap-up", "macvtap-up", "microvm-shutdown", "microvm-unregister"];
+    assert!(order.windows(2).all(|two| place(two[0]) < place(two[1])), "{called:?}");
+    // One that fails is in nobody's way.
+    assert!(place("macvtap-down") < place("tap-down"), "{called:?}");
+}
+
+#[test]
+fn a_step_that_fails_undoes_those_before_it() {
+    let ground = Ground::new(&[
+        ("tap-up", ""),
+        ("tap-down", ""),
+        ("macvtap-up", "echo no such link >&2; exit 1"),
+        ("microvm-run", STAYS),
+    ]);
+    ground.plain(|host| {
+        let error = host.start(&name()).expect_err("macvtap-up fails");
+        assert!(error.to_string().ends_with("macvtap-up failed: no such link"), "{error}");
+        assert!(host.package(&name(), BOOTED).is_none());
+    });
+    assert_eq!(ground.called(), ["tap-up", "macvtap-up", "tap-down"]);
+}
+
+#[test]
+fn a_daemon_that_ends_before_it_serves_ends_the_start() {
+    let ground = Ground::new(&[("virtiofsd-run", "exit 1"), ("microvm-run", STAYS)]);
+    let error = ground.plain(|host| host.start(&name())).expect_err("it ends");
+    assert_eq!(error.to_string(), "virtiofsd-run failed: see virtiofsd.log");
+    assert!(!ground.at().join(".notify").exists());
+    assert_eq!(ground.called(), ["virtiofsd-run"]);
+}
+
+#[test]
+fn an_update_leaves_what_runs_alone_and_a_dead_machine_starts_anew() {
+    let ground = Ground::new(&[("microvm-run", STAYS)]);
+    let first = ground.plain(|host| {
+        host.start(&name()).expect("started");
+        host.process(&name()).expect("it runs")
+    });
+    let other = [("microvm-run", STAYS), ("tap-up", "")];
+    ground.with(&other, |host| host.update(&name()).map(drop)).expect("updated");
+    ground.plain(|host| {
+        assert_eq!(host.process(&name()), Some(first));
+        let seen = host.look(&name()).expect("a look");
+        assert_ne!(seen.booted_id(), seen.current_id());
+        // It dies; what it left is taken down by the next start.
+        let pid = rustix::process::Pid::from_raw(i32::try_from(first).expect("small"));
+        let started = host.started(&name());
+        let held = Held::new(&started[0]).expect("it lives");
+        rustix::process::kill_process(pid.expect("a process"), Signal::KILL).expect("killed");
+        assert!(held.ends_within(Duration::from_secs(60)));
+        assert_eq!(host.process(&name()), None);
+        assert!(host.package(&name(), BOOTED).is_some(), "it died with its link");
+        host.start(&name()).expect("started again");
+        assert_ne!(host.process(&name()), Some(first));
+        let seen = host.look(&name()).expect("a look");
+        assert_eq!(seen.booted_id(), seen.current_id());
+    });
+}
+
+#[test]
+fn a_number_that_another_process_has_by_now_is_not_ours_to_end() {
+    let ground = Ground::new(&[("microvm-run", STAYS)]);
+    let own = std::process::id();
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("a boot");
+    let line = format!("microvm-run {own} 1 {boot}");
+    fs::write(ground.at().join(PROCESS), line).expect("a note");
+    ground.plain(|host| {
+        assert_eq!(host.process(&name()), None);
+        host.stop(&name()).expect("nothing to stop");
+    });
+    // We live on.
+}
