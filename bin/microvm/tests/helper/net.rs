@@ -123,8 +123,8 @@ fn root_macvtaps_are_those_that_ip_makes_and_can_be_launched_with() {
          ip link set mv-a up\n{show}"
     );
     let expected = stdout(&run(isolated(&at, &ip)));
-    // Namespaces share their device nodes, and one that has ended is taken down later: the number of
-    // ours must not be the one that another had just now.
+    // Namespaces share their device nodes, and one that has ended is taken down later: the number
+    // of ours must not be the one that another had just now.
     let away = "for i in $(seq $(($$ % 50 + 3))); do ip tuntap add name t$i mode tap; done\n";
     let ours = format!("{away}net macvtap-up\n{show}{rest}");
     let ours = stdout(&run(isolated(&at, &ours)));
