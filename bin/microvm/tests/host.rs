@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The commands of a host as processes, on a root directory of their own. No service manager; what
+//! stands for ssh runs the other host's command here, on a root of its own.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_microvm");
+
+struct Ground(PathBuf);
+
+impl Ground {
+    fn new(what: &str) -> Self {
+        let id = plinth::rand::uuid_v4();
+        let at = std::env::temp_dir().join(format!("microvm-cli-{what}-{id}"));
+        fs::create_dir_all(at.join("bin")).expect("directories");
+        Self(at)
+    }
+
+    fn write(&self, path: &str, text: &str) -> String {
+        let path = self.0.join(path);
+        fs::create_dir_all(path.parent().expect("a directory")).expect("directories");
+        fs::write(&path, text).expect("a file");
+        path.display().to_string()
+    }
+
+    fn program(&self, path: &str, script: &str) {
+        let path = self.write(path, &format!("#!/bin/sh\n{script}\n"));
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a mode");
+    }
+
+    fn describe(&self, path: &str, memory: u32) -> String {
+        self.write(path, &format!("mem = {memory}\nkernel = \"/vmlinuz\"\n"))
+    }
+
+    /// Status, standard output and standard error.
+    fn run(&self, words: &[&str]) -> (Option<i32>, String, String) {
+        let path = std::env::var("PATH").expect("a path");
+        let output = Command::new(PROGRAM)
+            .args(words)
+            .arg("--root")
+            .arg(self.0.join("root"))
+            .env("PATH", format!("{}:{path}", self.0.join("bin").display()))
+            .env("GROUND", &self.0)
+            .output()
+            .expect("the program");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    }
+
+    fn said(&self, words: &[&str]) -> String {
+        let (status, out, err) = self.run(words);
+        assert_eq!(status, Some(0), "{words:?}: {err}");
+        out
+    }
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+#[test]
+fn a_machine_from_its_creation_to_its_removal() {
+    let ground = Ground::new("life");
+    let path = ground.describe("web1.toml", 256);
+    let created = ground.said(&["-f", &path, "-c", "web1"]);
+    assert_eq!(created, "Created MicroVM web1. Start with: microvm start web1\n");
+    assert_eq!(ground.run(&["create", "web1", &path]).0, Some(5));
+    assert_eq!(ground.run(&["create", "../x", &path]).0, Some(2));
+    assert_eq!(ground.run(&["create", "b", "/no/such/file"]).0, Some(4));
+    assert_eq!(ground.said(&["-u", "web1"]), "No change\n");
+    ground.describe("web1.toml", 300);
+    assert!(ground.said(&["-l"]).starts_with("web1: outdated("));
+    assert!(ground.said(&["update", "web1"]).contains("~ mem: 256 -> 300"));
+    let list: serde_json::Value =
+        serde_json::from_str(&ground.said(&["list", "--json"])).expect("JSON");
+    assert_eq!(list[0]["state"], "not-booted");
+    assert_eq!(list[0]["memory"], 300);
+    ground.said(&["rollback", "web1"]);
+    ground.describe("web1.toml", 0);
+    let broken = ground.said(&["list"]);
+    assert!(broken.starts_with("web1: broken: ") && broken.contains("MV102"), "{broken}");
+    assert_eq!(ground.run(&["update", "web1"]).0, Some(3));
+    assert_eq!(ground.run(&["status", "web1"]).0, Some(1));
+    assert_eq!(ground.run(&["remove", "web1"]).0, Some(1));
+    ground.said(&["remove", "web1", "--yes"]);
+    assert_eq!(ground.said(&["list"]), "");
+}
+
+#[test]
+fn declared_machines_are_planned_first() {
+    let ground = Ground::new("apply");
+    ground.describe("root/etc/microvm/vms.d/a.toml", 256);
+    ground.describe("root/etc/microvm/vms.d/b.toml", 0);
+    let (status, out, err) = ground.run(&["host", "apply", "--dry-run"]);
+    assert_eq!(status, Some(3), "{err}");
+    let lines: Vec<&str> = out.lines().collect();
+    assert!(lines[0].starts_with("+ a: create (") && lines[1].starts_with("! b: "), "{out}");
+    assert!(!ground.0.join("root/var").exists());
+    fs::remove_file(ground.0.join("root/etc/microvm/vms.d/b.toml")).expect("removed");
+    ground.said(&["host", "apply"]);
+    assert!(ground.said(&["host", "apply", "-j", "2"]).starts_with("= a: same ("));
+    assert_eq!(ground.run(&["update", "a"]).0, Some(5));
+    fs::remove_file(ground.0.join("root/etc/microvm/vms.d/a.toml")).expect("removed");
+    assert!(ground.said(&["host", "apply"]).starts_with("! a: orphan"));
+    assert!(ground.said(&["host", "apply", "--prune"]).ends_with("its data stays\n"));
+    assert_eq!(ground.said(&["list"]), "");
+}
+
+#[test]
+fn an_installation_is_whole_and_done_once() {
+    let ground = Ground::new("install");
+    let shown = ground.said(&["host", "install", "--dry-run"]);
+    assert!(shown.contains("# /etc/systemd/system/microvm@.service\n[Unit]\n"));
+    assert!(!ground.0.join("root").exists());
+    let first = ground.said(&["host", "install", "--bridge", "br0"]);
+    assert!(first.lines().all(|line| line.starts_with("+ /etc/")), "{first}");
+    let bridges = fs::read_to_string(ground.0.join("root/etc/qemu/bridge.conf")).expect("written");
+    assert_eq!(bridges, "allow br0\n");
+    let second = ground.said(&["host", "install", "--bridge", "br0"]);
+    assert!(second.lines().all(|line| line.starts_with("= /etc/")), "{second}");
+    let link = ground.0.join("root/etc/systemd/system-generators/microvm-generator");
+    assert_eq!(fs::read_link(link).expect("a link"), Path::new(PROGRAM));
+    // Called by its other name it is the generator, which without machines writes nothing.
+    let generator = ground.0.join("microvm-generator");
+    symlink(PROGRAM, &generator).expect("a link");
+    let out = ground.0.join("out");
+    let status = Command::new(&generator).arg(&out).status().expect("it runs");
+    assert!(status.success() && !out.join("microvms.target.wants/microvm@x.service").exists());
+}
+
+#[test]
+fn a_package_goes_to_another_host_and_only_once() {
+    let ground = Ground::new("deploy");
+    ground.program(
+        "bin/ssh",
+        "case \" $* \" in *\" -O exit \"*) exit 0;; esac\nfor last; do :; done\n\
+         echo \"$last\" >>\"$GROUND/log\"\nPATH=$GROUND/there:$PATH exec sh -c \"$last\"",
+    );
+    ground.program(
+        "there/microvm",
+        &format!("action=$1; shift\nexec {PROGRAM} \"$action\" --root \"$GROUND/other\" \"$@\""),
+    );
+    let path = ground.describe("web1.toml", 256);
+    let deploy = || ground.said(&["deploy", "root@there", &path]);
+    assert!(deploy().starts_with("Created MicroVM web1\nDeployed web1 ("));
+    let run = ground.0.join("other/var/lib/microvms/web1/current/bin/microvm-run");
+    let script = fs::read_to_string(run).expect("it arrived");
+    assert!(script.contains(&format!("{}/there/microvm", ground.0.display())), "{script}");
+    assert!(deploy().starts_with("No change\n"));
+    ground.describe("web1.toml", 300);
+    assert!(deploy().contains("~ mem: 256 -> 300\n"));
+    let log = fs::read_to_string(ground.0.join("log")).expect("ssh was called");
+    assert_eq!(log.lines().filter(|line| line.contains("internal have")).count(), 3);
+}
