@@ -208,7 +208,7 @@ pub(super) fn measure(args: &Args, world: &mut World<'_>) -> Result<u8, Failure>
         all.push(trial::measure(&path, &dir, &wanted, limit).map_err(graded)?);
     }
     let runs: Vec<Value> = all.iter().map(Measured::json).collect();
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = Package::open(&path).map(|package| package.name).ok();
     let value = json!({ "package": path.display().to_string(), "name": name, "runs": runs });
     world.print(&format!("{value:#}\n"))?;
     Ok(0)
