@@ -36,7 +36,7 @@ setup: ## install what building and testing needs (Debian packages; asks for roo
 	@tests/setup.sh
 
 all: ## build every program, optimised, and the BPF objects that are installed
-	$(CARGO) build --release --locked -p stas -p tinybpf
+	$(CARGO) build --release --locked -p stas -p tinybpf -p microvm
 	@CARGO='$(CARGO)' bin/tinybpf/bpf/build.sh $(BUILD)/bpf programs
 
 demo: ## show the programs at work against a real kernel in a guest; ends with `demo: ok`
@@ -49,7 +49,7 @@ check: ## format, lints, tests without root and without guest
 test: setup ## everything, with the number of tests at each layer
 	@tests/ci.sh all
 
-bench: setup ## sizes, speed, memory, wake-ups, beside peers; fails when a bar is missed (root). PART=host or bpf: only that
+bench: setup ## sizes, speed, memory, wake-ups, beside peers; fails when a bar is missed (root). PART=host, bpf or microvm: only that
 	@PART='$(PART)' tests/ci.sh bench
 
 sim: ## the state machines under SEEDS=n random fault plans
@@ -59,7 +59,7 @@ static: ## the static build, for an initramfs: no shared library, built-in netli
 	RUSTFLAGS='$(STATIC)' \
 	$(CARGO) build --release --locked --target $(TARGET) -p stas --no-default-features
 	CARGO_PROFILE_RELEASE_OPT_LEVEL=z LIBBPF_SYS_EXTRA_CFLAGS='$(SMALL_C)' RUSTFLAGS='$(SMALL)' \
-	$(CARGO) build --release --locked --target $(TARGET) -p tinybpf
+	$(CARGO) build --release --locked --target $(TARGET) -p tinybpf -p microvm
 
 man: ## check the manual pages, and against the programs' tables
 	@tests/ci.sh man

@@ -2,19 +2,22 @@
 //! Measures what the programs cost, beside what peers need for the same, and compares it with the
 //! promised bars (`tests/bench.tsv`).
 //!
-//! Four parts: the host's (sizes of the release builds, the time a client takes to start, the
+//! Five parts: the host's (sizes of the release builds, the time a client takes to start, the
 //! processor time of the cores' largest jobs), the start of the daemons on the host's kernel, and
-//! what needs devices, in guests beside nvme-cli and the reference; and tinybpf beside its peers.
-//! `bench host` measures the first only, `bench bpf` the last. Processor times are the best of
-//! several runs, since a busy machine only ever adds; what is compared with a peer in a guest is a
-//! median on both sides, taken in turns, on a steady clock: it goes by the guest's instructions
-//! (two nanoseconds each), so that other work of the host counts for nothing, and a second run
-//! finds the same within a percent. The same turns are shown on the host's clock as well, where the
-//! emulator's costs (above all of switches between processes) and the host's mood are in all
-//! figures; nothing is judged by it. The table is also written to `target/bench.tsv`.
+//! what needs devices, in guests beside nvme-cli and the reference; tinybpf beside its peers; and
+//! microvm beside Nix and a shell. `bench host` measures the first only, `bench bpf` and `bench
+//! microvm` the last two. Processor times are the best of several runs, since a busy machine only
+//! ever adds; what is compared with a peer in a guest is a median on both sides, taken in turns, on
+//! a steady clock: it goes by the guest's instructions (two nanoseconds each), so that other work
+//! of the host counts for nothing, and a second run finds the same within a percent. The same turns
+//! are shown on the host's clock as well, where the emulator's costs (above all of switches between
+//! processes) and the host's mood are in all figures; nothing is judged by it. The table is also
+//! written to `target/bench.tsv`.
 
 #[path = "bench/bpf.rs"]
 mod bpf;
+#[path = "bench/microvm.rs"]
+mod microvm;
 
 use std::error::Error;
 use std::fs;
@@ -87,7 +90,10 @@ fn measure(part: Option<&str>) -> Result<Vec<Measure>, Box<dyn Error>> {
     match part {
         Some("host") => return host(),
         Some("bpf") => return bpf::measure(&target()),
-        Some(word) => return Err(format!("unknown part '{word}': host, bpf or nothing").into()),
+        Some("microvm") => return microvm::measure(&target()),
+        Some(word) => {
+            return Err(format!("unknown part '{word}': host, bpf, microvm or nothing").into());
+        }
         None => {}
     }
     let mut measures = host()?;
@@ -96,6 +102,7 @@ fn measure(part: Option<&str>) -> Result<Vec<Measure>, Box<dyn Error>> {
     measures.extend(steady(&Samples::of_guest(&["run", "bench-steady"])?)?);
     measures.extend(turns(&Samples::of_guest(&["run", "bench-peers"])?, "host's clock")?);
     measures.extend(bpf::measure(&target())?);
+    measures.extend(microvm::measure(&target())?);
     Ok(measures)
 }
 

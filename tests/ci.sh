@@ -82,7 +82,7 @@ stage_guest() {
 
 stage_static() {
     ${MAKE:-make} --no-print-directory static CARGO="$CARGO"
-    for program in stafd stacd stafctl stacctl stasadm tinybpf; do
+    for program in stafd stacd stafctl stacctl stasadm microvm tinybpf; do
         file=target/$(uname -m)-unknown-linux-gnu/release/$program
         # A program that asks for an interpreter would need shared libraries.
         if grep -aq /ld-linux "$file"; then

@@ -47,6 +47,7 @@ command -v dbus-daemon      dbus
 command -v mandoc           mandoc
 command -v shellcheck       shellcheck
 command -v mkfs.erofs       erofs-utils
+command -v nix-instantiate  nix-bin
 command -v mksquashfs       squashfs-tools
 command -v setpriv          util-linux
 command -v clang-19         clang-19
