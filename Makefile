@@ -20,6 +20,9 @@ SMALL    = --cfg small $(STATIC) -C relocation-model=static -C force-unwind-tabl
 	-C llvm-args=-enable-machine-outliner=always -C llvm-args=-outliner-benefit-threshold=20 \
 	-C link-arg=-Wl,-z,muldefs -C link-arg=-Wl,-O2 $(shell $(PROBE) && echo "$(LLD)")
 STATIC  := -C target-feature=+crt-static
+# The static microvm: small too, and cannot be moved either.
+FIXED    = -C target-feature=+crt-static -C relocation-model=static -C force-unwind-tables=no \
+	$(patsubst %,-C link-arg=-Wl$(comma)%,$(shell $(FOLDS)))
 # Folding equal functions and dropping the tables is what rust-lld can, the linker on x86_64.
 LLD     := -C link-arg=-Wl,--icf=all -C link-arg=-Wl,--no-eh-frame-hdr \
 	-C link-arg=-Wl,-T,bin/tinybpf/static.ld
@@ -59,7 +62,9 @@ static: ## the static build, for an initramfs: no shared library, built-in netli
 	RUSTFLAGS='$(STATIC)' \
 	$(CARGO) build --release --locked --target $(TARGET) -p stas --no-default-features
 	CARGO_PROFILE_RELEASE_OPT_LEVEL=z LIBBPF_SYS_EXTRA_CFLAGS='$(SMALL_C)' RUSTFLAGS='$(SMALL)' \
-	$(CARGO) build --release --locked --target $(TARGET) -p tinybpf -p microvm
+	$(CARGO) build --release --locked --target $(TARGET) -p tinybpf
+	CARGO_PROFILE_RELEASE_OPT_LEVEL=z RUSTFLAGS='$(FIXED)' \
+	$(CARGO) build --release --locked --target $(TARGET) -p microvm
 
 man: ## check the manual pages, and against the programs' tables
 	@tests/ci.sh man
