@@ -16,7 +16,7 @@ pub(super) fn script(vm: &Vm, plan: &Plan, mut script: Script) -> Script {
     }
     for (at, volume) in vm.volumes.iter().enumerate() {
         if volume.auto_create && !volume.device {
-            create(&mut script, at, volume);
+            create(&mut script, vm, at, volume);
         }
     }
     if let Some(command) = &vm.extra_args_script {
@@ -51,16 +51,17 @@ fn operand(path: &str) -> String {
     if path.starts_with(['-', '!', '(']) { shell(&format!("./{path}")) } else { shell(path) }
 }
 
-fn create(script: &mut Script, at: usize, volume: &Volume) {
+fn create(script: &mut Script, vm: &Vm, at: usize, volume: &Volume) {
     let size = volume.size.unwrap_or_default();
     let fs = shell(&volume.fs_type);
     let label = volume.label.as_ref().map(|label| format!(" --label {}", shell(label)));
     let label = label.unwrap_or_default();
+    let name = shell(&vm.host_name);
     let words = [&volume.image].into_iter().chain(&volume.mkfs_extra_args);
     let words = words.map(|word| shell(word)).collect::<Vec<_>>().join(" ");
     script.uses_helper().line(format!(
         "\"$MICROVM\" internal mkvolume --size-mib {size} --fs {fs}{label} \
-         --key 'volumes[{at}]' -- {words}"
+         --key 'volumes[{at}]' --name {name} -- {words}"
     ));
 }
 

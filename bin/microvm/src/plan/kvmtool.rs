@@ -49,11 +49,16 @@ pub(super) fn plan(vm: &Vm, options: &Options) -> Plan {
     b.from("kvmtool.extraArgs", "your own words").words(&vm.kvmtool.extra_args);
     let macvtaps = vm.interfaces_of(InterfaceType::Macvtap);
     let tap_paths = macvtaps.map(|(_, it)| (it.id.clone(), tap_path(&it.id))).collect();
+    // The sockets of instances lie under it.
+    let mut steps = vec![Step::HomeIsHere];
+    if vm.balloon {
+        // What the balloon of the last run held; this one begins empty.
+        steps.push(Step::Remove("balloon.state".to_owned()));
+    }
     Plan {
         program: vm.kvmtool.binary.clone(),
         words: b.finish(),
-        // The sockets of instances lie under it.
-        steps: vec![Step::HomeIsHere],
+        steps,
         launch: Launch { argv0: argv0(vm), tap_paths, ..Launch::default() },
         balloon: vm.balloon,
         tap_multi_queue: tap_multi_queue(vm),

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::common::{
     argv0, at_least, command_line, drive_letter, fds, macvtaps, relay, serial_console,
 };
-use super::{Builder, Launch, NOTIFY_PORT, Options, Piece, Plan, Shutdown, tap_multi_queue};
+use super::{Builder, Launch, NOTIFY_PORT, Options, Piece, Plan, Shutdown, Word, tap_multi_queue};
 use crate::config::{
     Arch, Console, Forward, From, Interface, InterfaceType, Proto, Share, Vm, Volume,
 };
@@ -157,7 +157,7 @@ pub(super) fn plan(vm: &Vm, options: &Options) -> Plan {
         launch: Launch {
             argv0: argv0(vm),
             macvtaps: macvtaps(vm),
-            with: if notify { vec![relay("--vsock", NOTIFY_PORT.to_string())] } else { Vec::new() },
+            with: notify_relay(vm).into_iter().collect(),
             ..Launch::default()
         },
         shutdown: vm.socket.is_some().then_some(shutdown),
@@ -166,6 +166,23 @@ pub(super) fn plan(vm: &Vm, options: &Options) -> Plan {
         tap_multi_queue: tap_multi_queue(vm),
         ..Plan::default()
     }
+}
+
+/// The port on which the relay of the guest with this CID listens. Ports belong to the whole host,
+/// so that each machine has its own; the highest number stands for any port.
+fn notify_port(cid: u32) -> u32 {
+    match cid.wrapping_add(NOTIFY_PORT) {
+        u32::MAX => NOTIFY_PORT,
+        port => port,
+    }
+}
+
+/// The relay that hears the guest, if it reports.
+fn notify_relay(vm: &Vm) -> Option<Vec<Word>> {
+    let cid = vm.vsock.cid.filter(|_| vm.notify)?;
+    let mut words = relay("--vsock", notify_port(cid).to_string());
+    words.extend(["--cid".to_owned(), cid.to_string()].map(Word::text));
+    Some(words)
 }
 
 fn base(b: &mut Builder, facts: &Facts<'_>) {
@@ -239,7 +256,8 @@ fn passthrough(b: &mut Builder, facts: &Facts<'_>) {
     }
     if vm.notify && vm.vsock.cid.is_some() {
         b.from("notify", "where the guest reports that it is ready");
-        let to = format!("string=vsock-stream:2:{NOTIFY_PORT}");
+        let port = vm.vsock.cid.map_or(NOTIFY_PORT, notify_port);
+        let to = format!("string=vsock-stream:2:{port}");
         b.pair("-fw_cfg", format!("name=opt/io.systemd.credentials/vmm.notify_socket,{to}"));
     }
 }

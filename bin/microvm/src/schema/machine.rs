@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Keys of disks, networks, shares and devices.
 
-use super::{AL, ALL, CH, CR, FC, HOST, KT, Key, Kind, Q, SV, VF};
+use super::{AL, ALL, CH, CR, HOST, KT, Key, Kind, Q, SV, VF};
 
 const END: &[Key] = &[
     Key::new("address", Kind::Text, "", Q, "an IPv4 address; empty for any"),
@@ -112,7 +112,7 @@ pub(super) const INTERFACES: &[Key] = &[
         HOST,
         "further names of the interface, which may be longer",
     ),
-    Key::new("mtu", Kind::Int(68, 65535), "", Q | CH | FC | AL, "the largest packet in bytes"),
+    Key::new("mtu", Kind::Int(68, 65535), "", Q | CH | AL, "the largest packet in bytes"),
 ];
 
 pub(super) const SHARES: &[Key] = &[

@@ -234,7 +234,7 @@ const FLAGS: &[Flag<Args>] = &[
         a.internal.mem = Some(num(v)?);
         Ok(())
     }),
-    Flag::option(None, "name", "NAME", "balloon: the machine's name (kvmtool)", |a, v| {
+    Flag::option(None, "name", "NAME", "mkvolume, balloon: the machine's name", |a, v| {
         a.internal.name = Some(text(v)?);
         Ok(())
     }),
