@@ -11,6 +11,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::ops::Range;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::time::Duration;
 
 use bpf::btf::Btf;
 use bpf::map::{Flags, Map};
@@ -22,7 +23,7 @@ use serde_json::Value;
 
 use super::process::{self, Said};
 use super::trouble::Naming;
-use super::{Outcome, Trouble, ensure, say};
+use super::{Outcome, Trouble, ensure, say, wait};
 
 /// The command.
 pub const TINYBPF: &str = "/usr/sbin/tinybpf";
@@ -30,6 +31,8 @@ pub const TINYBPF: &str = "/usr/sbin/tinybpf";
 pub const PROBED: &str = "/bpf/probed";
 /// Where pins go.
 pub const BPFFS: &str = "/sys/fs/bpf";
+/// For the kernel to take apart what nobody holds any more.
+const GONE: Duration = Duration::from_secs(20);
 /// The unified control groups of the guest.
 pub const CGROUPS: &str = "/sys/fs/cgroup";
 
@@ -321,8 +324,19 @@ pub fn load(name: &str, options: &[&str]) -> Outcome<Said> {
 /// What the command said, when it failed, or what was left.
 pub fn unload(name: &str) -> Outcome {
     let pins = format!("{BPFFS}/{name}");
+    let variables = format!("{pins}/maps/{}", globals(name).replace('.', "_"));
+    let shown = match fs::exists(&variables)? {
+        true => find(&json(&["map", "show", "pin", &variables])?, "id"),
+        false => None,
+    };
     done(&["unload", &pins])?;
-    ensure(!fs::exists(&pins)?, format_args!("{pins} is still there"))
+    ensure(!fs::exists(&pins)?, format_args!("{pins} is still there"))?;
+    let Some(id) = shown.map(|id| id.to_string()) else { return Ok(()) };
+    // The kernel takes programs apart a little later, and with them goes what holds their names.
+    wait::until("its variables are gone", GONE, || {
+        run(&["map", "show", "id", &id]).is_ok_and(|said| said.code == 5)
+    })
+    .map(drop)
 }
 
 /// Says for the table of kinds how this one fared here: `run`, or why not.
