@@ -20,9 +20,8 @@ SMALL    = --cfg small $(STATIC) -C relocation-model=static -C force-unwind-tabl
 	-C llvm-args=-enable-machine-outliner=always -C llvm-args=-outliner-benefit-threshold=20 \
 	-C link-arg=-Wl,-z,muldefs -C link-arg=-Wl,-O2 $(shell $(PROBE) && echo "$(LLD)")
 STATIC  := -C target-feature=+crt-static
-# The static microvm: small too, and cannot be moved either.
-FIXED    = -C target-feature=+crt-static -C relocation-model=static -C force-unwind-tables=no \
-	$(patsubst %,-C link-arg=-Wl$(comma)%,$(shell $(FOLDS)))
+# The static microvm: small by the same means, as far as they cost nothing.
+FIXED    = $(STATIC) -C relocation-model=static -C force-unwind-tables=no $(shell $(PROBE) && echo "$(LLD)")
 # Folding equal functions and dropping the tables is what rust-lld can, the linker on x86_64.
 LLD     := -C link-arg=-Wl,--icf=all -C link-arg=-Wl,--no-eh-frame-hdr \
 	-C link-arg=-Wl,-T,bin/tinybpf/static.ld
@@ -72,6 +71,7 @@ man: ## check the manual pages, and against the programs' tables
 install: all ## install below DESTDIR; PREFIX=/usr, SYSCONFDIR=/etc. Existing configuration is kept
 	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' SYSCONFDIR='$(SYSCONFDIR)' BUILT='$(BUILD)/release' bin/stas/dist/install.sh
 	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' SYSCONFDIR='$(SYSCONFDIR)' BUILT='$(BUILD)/release' OBJECTS='$(BUILD)/bpf' bin/tinybpf/dist/install.sh
+	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' BUILT='$(BUILD)/release' bin/microvm/dist/install.sh
 
 clean: ## remove everything built
 	$(CARGO) clean

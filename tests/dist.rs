@@ -318,6 +318,40 @@ fn an_installation_is_complete_and_keeps_what_the_administrator_wrote() {
     check_units(&scratch);
 }
 
+#[test]
+fn an_installation_of_microvm_brings_all_examples() {
+    let scratch = Scratch::new("install-microvm");
+    let built = programs::microvm();
+    let done = Command::new(tree::root().join("bin/microvm/dist/install.sh"))
+        .env("DESTDIR", "")
+        .env("PREFIX", scratch.path("usr"))
+        .env("BUILT", built)
+        .output()
+        .expect("the script runs");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let mut found = BTreeSet::new();
+    let root = scratch.path("usr");
+    files_below(&root, &mut found, &root);
+    let doc = "share/doc/microvm";
+    let examples = tree::paths().into_iter().filter_map(|path| {
+        let inner = path.strip_prefix("bin/microvm/examples/")?.to_owned();
+        Some(format!("{doc}/examples/{inner}"))
+    });
+    let mut expected: BTreeSet<String> = examples.collect();
+    for file in [
+        "bin/microvm",
+        "share/bash-completion/completions/microvm",
+        "share/zsh/site-functions/_microvm",
+        "share/fish/vendor_completions.d/microvm.fish",
+    ] {
+        expected.insert(file.to_owned());
+    }
+    for file in ["schema.json", "LICENSE-APACHE", "LICENSE-MIT"] {
+        expected.insert(format!("{doc}/{file}"));
+    }
+    assert_eq!(found, expected);
+}
+
 /// What systemd itself says of the installed units, where it is installed.
 fn check_units(scratch: &Scratch) {
     let units = scratch.path("usr/lib/systemd/system");

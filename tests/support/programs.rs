@@ -17,18 +17,28 @@ use crate::tree;
 #[must_use]
 pub fn stas() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT
-        .get_or_init(|| {
-            let built = Command::new(env!("CARGO"))
-                .args(["build", "--quiet", "--locked", "-p", "stas", "--bins"])
-                .current_dir(tree::root())
-                .status()
-                .expect("cargo runs");
-            assert!(built.success(), "the programs cannot be built");
-            let target = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-            target.unwrap_or_else(|| tree::root().join("target")).join("debug")
-        })
-        .clone()
+    BUILT.get_or_init(|| build("stas")).clone()
+}
+
+/// The directory that holds `microvm`, built just now, not optimised.
+///
+/// # Panics
+/// When it cannot be built.
+#[must_use]
+pub fn microvm() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| build("microvm")).clone()
+}
+
+fn build(package: &str) -> PathBuf {
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--locked", "-p", package, "--bins"])
+        .current_dir(tree::root())
+        .status()
+        .expect("cargo runs");
+    assert!(built.success(), "the programs cannot be built");
+    let target = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    target.unwrap_or_else(|| tree::root().join("target")).join("debug")
 }
 
 /// A directory of one's own, removed at the end.
