@@ -9,6 +9,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
+use rig::host::build;
 use rig::host::lab::Lab;
 use rig::host::machine::Machine;
 use rig::scenarios::Kernel;
@@ -207,6 +208,37 @@ fn shares() -> Outcome {
     vm.stop()
 }
 
+/// The examples that need no set-up, tested by the command that users have for it.
+fn examples() -> Outcome {
+    let lab = Lab::find();
+    let program = build::microvm(lab.workspace())?.join("microvm");
+    let at = lab.folder("machine-examples")?;
+    let done = |command: &mut Command| -> Outcome {
+        let output = command.output()?;
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        if output.status.success() { Ok(()) } else { Err(format!("{command:?}: {said}").into()) }
+    };
+    let source = lab.workspace().join("bin/microvm/examples");
+    done(Command::new("cp").arg("-R").arg(source).arg(at.join("examples")))?;
+    done(
+        Command::new("sh")
+            .arg(at.join("examples/guest/build.sh"))
+            .arg("-k")
+            .arg(lab.kernel(Kernel::V6_1)?)
+            .arg("-m")
+            .arg(lab.modules(Kernel::V6_1)?),
+    )?;
+    done(
+        Command::new("timeout")
+            .arg("900")
+            .arg(program)
+            .args(["test-examples", "--parallel", "--accel", "tcg", "--dir", "examples"])
+            .current_dir(&at),
+    )?;
+    Ok(fs::remove_dir_all(&at)?)
+}
+
 fn judge(outcome: Outcome) {
     if let Err(error) = outcome {
         panic!("{error}");
@@ -236,4 +268,9 @@ fn root_a_tap_has_a_queue_for_each_processor() {
 #[test]
 fn root_directories_of_the_host_are_there_by_both_protocols() {
     judge(shares());
+}
+
+#[test]
+fn the_examples_pass_their_own_tests() {
+    judge(examples());
 }
