@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use microvm::pipeline::{self, Loaded};
-use microvm::validate::{self, Evidence, Facts, Subject};
+use microvm::validate::{self, Evidence, Facts};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -91,13 +91,12 @@ fn load(name: &str) -> Loaded {
     let mut loaded =
         pipeline::load_with(&format!("/srv/vm/{name}"), name, &read, &host.options, &host);
     for machine in &loaded.machines {
-        let subject = Subject { name: &machine.name, vm: &machine.vm };
-        let mut found = validate::used_cids(subject, &host.used);
-        for it in found.iter_mut() {
+        let vm = &machine.vm;
+        let cid = validate::kernel_cid(vm.hypervisor.name(), vm.vsock.cid);
+        if let Some(mut it) = validate::used_cid(&machine.name, cid, &host.used) {
             it.place = Some(machine.tree.locate(&it.path));
-            it.vm = None;
+            loaded.report.push(it);
         }
-        loaded.report.extend(found);
     }
     loaded.report.sort();
     loaded

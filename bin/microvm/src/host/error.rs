@@ -7,6 +7,8 @@ use std::io;
 use std::path::PathBuf;
 
 use super::name::Name;
+use crate::cli::INVALID;
+use crate::diag::Diagnostic;
 use crate::package::StoreError;
 
 /// Why something could not be done to a machine.
@@ -44,6 +46,8 @@ pub enum HostError {
     Store(StoreError),
     /// An operation on a file failed.
     Io(&'static str, PathBuf, io::Error),
+    /// The machine cannot be beside another one of this host.
+    Refused(Box<Diagnostic>),
     /// Something from outside is not what it should be.
     Bad(String),
 }
@@ -56,6 +60,7 @@ impl HostError {
             Self::BadName(_) => 2,
             Self::NotFound(_) | Self::NotDescribed(..) | Self::NoSource(_) | Self::NoOld(_) => 4,
             Self::Exists(_) | Self::Declarative(_) | Self::Running(_) | Self::Locked(_) => 5,
+            Self::Refused(_) => INVALID,
             Self::NoProgram(..) => 6,
             Self::TimedOut(_) => 7,
             _ => 1,
@@ -97,6 +102,7 @@ impl fmt::Display for HostError {
             Self::TimedOut(what) => write!(f, "{what} took too long"),
             Self::Store(error) => error.fmt(f),
             Self::Io(what, path, _) => write!(f, "cannot {what} {}", path.display()),
+            Self::Refused(it) => write!(f, "error[{}]: {}", it.code, it.message),
             Self::Bad(text) => f.write_str(text),
         }
     }

@@ -11,6 +11,7 @@ use super::profile::Profile;
 use super::seen::{Id, Seen};
 use super::{Builder, Built, Difference, Hands, Host, HostError, Name, Request, difference};
 use crate::package::{Place, Tree};
+use crate::validate::{kernel_cid, used_cid};
 
 /// What an installation came to.
 #[derive(Clone, Debug)]
@@ -64,6 +65,7 @@ impl Host<'_> {
         is_free(self.look(name).map_err(fail)?)?;
         // What cannot be built leaves no trace.
         let built = self.built(name, path, &Request::default())?;
+        self.stands_beside_others(name, &Profile::of(&from_tree(&built.tree))).map_err(fail)?;
         prepare(self, name).map_err(fail)?;
         let _lock = self.lock(name).map_err(fail)?;
         let seen = is_free(self.look(name).map_err(fail)?)?;
@@ -90,6 +92,20 @@ impl Host<'_> {
         let facts = (None, seen.declarative, None);
         let written = install(self, name, seen, &built.tree, facts).map_err(fail)?;
         Ok((built, written))
+    }
+
+    /// Does no other machine have what only one can have: an address in the kernel?
+    fn stands_beside_others(&self, name: &Name, profile: &Profile) -> Result<(), HostError> {
+        let Some(cid) = kernel_cid(&profile.hypervisor, profile.cid) else { return Ok(()) };
+        let others = self.names()?.into_iter().filter(|other| other != name);
+        let used = others.filter_map(|other| {
+            let profile = self.profile(&other, CURRENT)?;
+            Some((kernel_cid(&profile.hypervisor, profile.cid)?, other.to_string()))
+        });
+        match used_cid(name.as_str(), Some(cid), &used.collect()) {
+            Some(it) => Err(HostError::Refused(Box::new(it))),
+            None => Ok(()),
+        }
     }
 
     /// Goes back to the package that was current before.
@@ -216,6 +232,9 @@ pub fn install(
         keep: host.settings.keep_generations,
     };
     let (outcome, actions) = change::install(&seen, &wanted);
+    if outcome != Outcome::Same {
+        host.stands_beside_others(name, &profile)?;
+    }
     let differences = match (outcome, host.package(name, CURRENT)) {
         (Outcome::Changed, Some(before)) => {
             Place(before).read().map(|before| difference(&before, tree)).unwrap_or_default()

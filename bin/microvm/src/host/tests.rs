@@ -29,12 +29,15 @@ fn name(text: &str) -> Name {
     Name::parse(text).expect("a name")
 }
 
-/// A package of a machine with so much memory.
+/// A package of a machine with so much memory; the largest have an address on vsock.
 fn tree(memory: u32) -> Tree {
     let mut tree = Tree::default();
     let script = "#!/bin/sh\nexec sleep 1000\n";
     tree.put("bin/microvm-run", Entry::Program(script.as_bytes().to_vec()));
     tree.put("share/microvm/hypervisor", Entry::Data(b"qemu\n".to_vec()));
+    if memory > 2000 {
+        tree.put("share/microvm/vsock-cid", Entry::Data(b"10\n".to_vec()));
+    }
     let runner = json!({
         "capabilities": { "supportsNotifySocket": memory > 600 },
         "config": { "mem": memory },
@@ -357,6 +360,22 @@ fn what_cannot_be_built_changes_nothing() {
     let failure = ground.plain(|host| host.create(&name("b"), &path, false).map(drop));
     assert_eq!(failure.expect_err("broken").exit, 3);
     assert!(!ground.0.join("var/lib/microvms/b").exists());
+}
+
+#[test]
+fn an_address_in_the_kernel_belongs_to_one_machine() {
+    let ground = Ground::new("cid");
+    let path = ground.0.join("big.toml");
+    fs::write(&path, "2048").expect("a description");
+    ground.plain(|host| {
+        host.create(&name("a"), &path, false).map(drop).expect("the first");
+        host.update(&name("a")).map(drop).expect("its own address is no other's");
+        let failure = host.create(&name("b"), &path, false).map(drop).expect_err("the second");
+        let text = failure.to_string();
+        assert_eq!(text, "error[MV119]: CID 10 is also used by VM \"a\"");
+        assert_eq!(failure.exit, 3);
+        assert!(!host.directory(&name("b")).exists());
+    });
 }
 
 #[test]

@@ -31,18 +31,12 @@ pub fn among(machines: &[Subject<'_>]) -> Report {
     report
 }
 
-/// Compares the address of a machine with those that other machines of the host have: the address,
-/// and the name of its machine.
+/// Compares the address that a machine takes in the kernel with those that other machines of the
+/// host have: the address, and the name of its machine.
 #[must_use]
-pub fn used_cids(machine: Subject<'_>, used: &BTreeMap<u32, String>) -> Report {
-    let mut report = Report::default();
-    let Some(cid) = kernel_cid(machine.vm) else { return report };
-    if let Some(other) = used.get(&cid).filter(|other| *other != machine.name) {
-        let mut it = shared_cid(cid, other);
-        it.vm = Some(machine.name.to_owned());
-        report.push(it);
-    }
-    report
+pub fn used_cid(name: &str, cid: Option<u32>, used: &BTreeMap<u32, String>) -> Option<Diagnostic> {
+    let cid = cid?;
+    used.get(&cid).filter(|other| *other != name).map(|other| shared_cid(cid, other))
 }
 
 fn shared_cid(cid: u32, other: &str) -> Diagnostic {
@@ -50,11 +44,12 @@ fn shared_cid(cid: u32, other: &str) -> Diagnostic {
     Diagnostic::error("MV119", "vsock.cid", text)
 }
 
-/// The address that the machine takes in the kernel of the host. Two hypervisors keep theirs
-/// behind a socket of the machine's own.
-fn kernel_cid(vm: &Vm) -> Option<u32> {
-    let is_own = matches!(vm.hypervisor, Hypervisor::CloudHypervisor | Hypervisor::Firecracker);
-    vm.vsock.cid.filter(|_| !is_own)
+/// The address that a machine takes in the kernel of the host. Two hypervisors keep theirs behind a
+/// socket of the machine's own.
+#[must_use]
+pub fn kernel_cid(hypervisor: &str, cid: Option<u32>) -> Option<u32> {
+    let has_own = [Hypervisor::CloudHypervisor, Hypervisor::Firecracker];
+    cid.filter(|_| !has_own.iter().any(|it| it.name() == hypervisor))
 }
 
 /// Values of the machines so far.
@@ -75,7 +70,7 @@ impl<'a> All<'a> {
             let text = format!("VM \"{other}\" has the same hostName");
             found.push(Diagnostic::error("MV008", "hostName", text));
         }
-        if let Some(cid) = kernel_cid(vm) {
+        if let Some(cid) = kernel_cid(vm.hypervisor.name(), vm.vsock.cid) {
             if let Some(other) = first(&mut self.cids, cid, name) {
                 found.push(shared_cid(cid, other));
             }

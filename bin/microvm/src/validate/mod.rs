@@ -23,7 +23,7 @@ mod texts;
 use crate::config::Vm;
 use crate::diag::{Diagnostic, Report};
 
-pub use fleet::{among, used_cids};
+pub use fleet::{among, kernel_cid, used_cid};
 
 /// A machine that is judged.
 #[derive(Clone, Copy, Debug)]
