@@ -116,7 +116,7 @@ stage_floor() {
     floor=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
     toolchain=$(rustup toolchain list 2>/dev/null | grep -m 1 "^$floor" | cut -d ' ' -f 1) || true
     if [ -n "$toolchain" ]; then
-        rustup run "$toolchain" cargo check --locked -p stas -p tinybpf --target-dir target/floor
+        rustup run "$toolchain" cargo check --locked -p stas -p tinybpf -p microvm --target-dir target/floor
     else
         echo "not run: the toolchain $floor is not installed"
     fi

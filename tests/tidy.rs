@@ -532,5 +532,6 @@ fn signs() -> BTreeMap<&'static str, usize> {
         ("lints switched off", lints),
         ("packages compiled for stas", crates::packages("stas").len()),
         ("packages compiled for tinybpf", crates::packages("tinybpf").len()),
+        ("packages compiled for microvm", crates::packages("microvm").len()),
     ])
 }
