@@ -104,7 +104,10 @@ impl Checker<'_> {
             (Kind::Texts | Kind::LinesByName | Kind::Paths, Value::Table(table)) => {
                 self.named(table, key.kind, path)
             }
-            (Kind::Any, Value::Table(_)) => true,
+            (Kind::Any, Value::Table(table)) => {
+                table.values().all(|entry| is_finite(&entry.node))
+                    || self.refuse(node, path, expected(key.kind))
+            }
             (kind, _) => self.refuse(node, path, expected(kind)),
         }
     }
@@ -274,7 +277,18 @@ const fn expected(kind: Kind) -> &'static str {
         Kind::TextOrOff => "a string or false",
         Kind::Text | Kind::Path | Kind::Choice(_) | Kind::Lines => "a string",
         Kind::Words | Kind::Tables(..) => "a list",
-        Kind::Texts | Kind::LinesByName | Kind::Paths | Kind::Any | Kind::Table(_) => "a table",
+        Kind::Any => "a table of finite numbers, strings and lists",
+        Kind::Texts | Kind::LinesByName | Kind::Paths | Kind::Table(_) => "a table",
+    }
+}
+
+/// Are all numbers in it numbers, as JSON knows them?
+fn is_finite(node: &Node) -> bool {
+    match &node.value {
+        Value::Other(text) => text.parse::<f64>().is_ok_and(f64::is_finite),
+        Value::List(items) => items.iter().all(is_finite),
+        Value::Table(table) => table.values().all(|entry| is_finite(&entry.node)),
+        _ => true,
     }
 }
 

@@ -70,9 +70,16 @@ impl<'a> Reader<'a> {
                 let members = parser.deserialize_map(Members).map_err(problem)?;
                 self.table(members, depth)?
             }
-            Some(_) => {
-                text.parse::<i64>().map_or_else(|_| Value::Other(text.to_owned()), Value::Int)
-            }
+            Some(_) => match text.parse::<i64>() {
+                Ok(number) => Value::Int(number),
+                Err(_) => {
+                    if serde_json::from_str::<f64>(text).is_err() {
+                        let problem = Diagnostic::error("MV001", "", "number out of range");
+                        return Err(Box::new(problem.at(place)));
+                    }
+                    Value::Other(text.to_owned())
+                }
+            },
         };
         Ok(Some(Node { place, value }))
     }

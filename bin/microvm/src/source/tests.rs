@@ -47,6 +47,7 @@ fn damaged_json_is_located() {
         ("{\n \"a\": }", (2, 7)),
         ("{\"a\": [1,\n2", (2, 1)),
         ("", (1, 1)),
+        ("{\n \"a\": 1e999}", (2, 7)),
     ] {
         let (files, node) = tree("a.json", text);
         let errors = node.unwrap_err();
