@@ -241,12 +241,15 @@ alioth() {
   : >"$into/ready"
 }
 
-hypervisors() {
+qemus() {
   [ "$(uname -m)" = x86_64 ] || die "the hypervisors are for x86-64"
   mkdir -p "$cache"
   qemu oldest "$guest_suite"
   qemu newest "$newest_suite"
-  rm -f "$cache"/apt*/fresh
+}
+
+hypervisors() {
+  qemus
   alioth
 }
 
@@ -267,7 +270,6 @@ guest() {
   tree programs "${guest_programs[@]}" # what some scenarios run beside ours
   tree manager "${guest_manager[@]}"   # the service manager of others
   virtiofsd
-  rm -f "$cache"/apt*/fresh # the next fetch reads new lists
 }
 
 reference() {
@@ -290,16 +292,29 @@ reference() {
   rm -rf "$root"
 }
 
+# The next run reads new lists; nothing goes on when this one ends early.
+compiling=
+end() {
+  rm -f "$cache"/apt*/fresh
+  [ -z "$compiling" ] || kill "$compiling" 2>/dev/null || :
+}
+trap end EXIT
+
 case ${1:-all} in
   all)
     system
+    mkdir -p "$cache"
+    alioth & # compiles while the others wait for the network
+    compiling=$!
     guest 6.1 6.1-generic 6.12 sid
-    hypervisors
+    qemus
     if [ "$(id -u)" -eq 0 ]; then
       reference
     elif [ ! -e "$cache/reference.ext4" ]; then
       say "not root: the guest tests with the reference need tests/setup.sh reference, as root"
     fi
+    wait "$compiling"
+    compiling=
     ;;
   system) system ;;
   guest) guest 6.1 6.1-generic 6.12 sid ;;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What is there of a machine, as a value.
 //!
-//! Pure: [`super::look`] makes it from the disk, [`super::change`] decides by it.
+//! Pure: `look` makes it from the disk, [`super::change`] decides by it.
 
 use std::fmt;
 
