@@ -190,7 +190,7 @@ fn shares() -> Outcome {
             fs::write(at.join(name).join("file"), "of the host\n")?;
         }
         // The daemon must be there before the machine: its own script, then the machine.
-        let both = "cd \"$0\"; package/bin/virtiofsd-run & \
+        let both = "cd \"$0\"; setpriv --pdeathsig TERM package/bin/virtiofsd-run & \
                     until [ -S t-shares-virtiofs-vfs.sock ]; do sleep 0.1; done; exec \"$1\"";
         let at = at.to_string_lossy().into_owned();
         Ok(["sh", "-c", both, &at].map(str::to_owned).to_vec())
