@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Advisory locks between processes (flock(2)): one holder per file, released when it ends,
 //! however.
+//!
+//! The kernel ties the lock to the open file, which a child has too between fork and exec. So
+//! dropping a lock says that it ends; closing the file alone would leave it to such a child.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -13,7 +16,7 @@ use rustix::fs::{FlockOperation, flock};
 /// name.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -26,9 +29,32 @@ impl Lock {
         let file =
             OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Self { _file: file })),
+            Ok(()) => Ok(Some(Self { file })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(errno) => Err(errno.into()),
         }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A failure leaves it to the closing of the file.
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_that_is_not_yet_another_program_does_not_hold_it() {
+        let path = std::env::temp_dir().join(format!("plinth-lock-{}", std::process::id()));
+        let held = Lock::try_exclusive(&path).expect("open").expect("free");
+        let of_the_child = held.file.try_clone().expect("a copy of the descriptor");
+        drop(held);
+        assert!(Lock::try_exclusive(&path).expect("open").is_some());
+        drop(of_the_child);
+        std::fs::remove_file(&path).expect("removed");
     }
 }
