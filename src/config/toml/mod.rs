@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use serde_core::de::DeserializeOwned;
 use toml::de::{DeArray, Deserializer};
 
-use super::layers::{self, Layer};
+use super::layers::{self, Layer, LayerError};
 use crate::file::Root;
 
 pub use toml::Spanned;
@@ -68,6 +68,18 @@ impl fmt::Display for Problems {
 }
 
 impl Error for Problems {}
+
+impl From<Vec<LayerError>> for Problems {
+    /// Files that cannot be read: each concerns the whole file.
+    fn from(errors: Vec<LayerError>) -> Self {
+        let problem = |it: LayerError| Problem {
+            message: it.source.to_string(),
+            path: it.path,
+            position: None,
+        };
+        Self(errors.into_iter().map(problem).collect())
+    }
+}
 
 /// A value, and where its parts came from.
 #[derive(Clone, Debug)]
@@ -142,14 +154,7 @@ fn position(text: &str, offset: usize) -> (usize, usize) {
 /// # Errors
 /// Everything that is wrong with it: unreadable files, else syntax, else keys and values.
 pub fn load<T: DeserializeOwned>(root: &Root, name: &str) -> Result<Loaded<T>, Problems> {
-    let layers = layers::find(root, name).map_err(|errors| {
-        let problem = |it: layers::LayerError| Problem {
-            message: it.source.to_string(),
-            path: it.path,
-            position: None,
-        };
-        Problems(errors.into_iter().map(problem).collect())
-    })?;
+    let layers = layers::find(root, name).map_err(Problems::from)?;
     parse(layers)
 }
 

@@ -4,7 +4,7 @@
 //! Owns the keys, their defaults and their checks. Pure but for [`load`], which reads the files.
 
 use plinth::config::layers;
-use plinth::config::toml::{self, DeTable, DeValue, Problem, Problems, Sources, Spanned};
+use plinth::config::toml::{self, DeTable, DeValue, Problems, Sources, Spanned};
 use plinth::file::Root;
 
 use super::name::Name;
@@ -67,14 +67,7 @@ impl Default for Settings {
 /// # Errors
 /// Everything that is wrong with the files.
 pub fn load(root: &Root) -> Result<Settings, Problems> {
-    let layers = layers::find(root, "microvm/host.toml").map_err(|errors| {
-        let problem = |it: layers::LayerError| Problem {
-            message: it.source.to_string(),
-            path: it.path,
-            position: None,
-        };
-        Problems(errors.into_iter().map(problem).collect())
-    })?;
+    let layers = layers::find(root, "microvm/host.toml").map_err(Problems::from)?;
     Ok(toml::read(layers, |table, sources| take(&table, sources))?.value)
 }
 
