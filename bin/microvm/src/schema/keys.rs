@@ -6,19 +6,9 @@ use super::vmm::{
     ALIOTH, CLOUD_HYPERVISOR, CROSVM, FIRECRACKER, GRAPHICS, KVMTOOL, QEMU, STRATOVIRT, VFKIT,
     VIRTIOFSD,
 };
-use super::{AL, ALL, CH, CR, FC, HOST, KT, Key, Kind, Q, SV, VF};
+use super::{AL, ALL, CH, CR, FC, HOST, HYPERVISOR_NAMES, KT, Key, Kind, Q, SV, VF};
 
 const SYSTEMS: &[&str] = &["x86_64-linux", "aarch64-linux", "aarch64-darwin"];
-const HYPERVISORS: &[&str] = &[
-    "qemu",
-    "cloud-hypervisor",
-    "firecracker",
-    "crosvm",
-    "kvmtool",
-    "stratovirt",
-    "alioth",
-    "vfkit",
-];
 
 const OPTIMIZE: &[Key] = &[Key::new(
     "enable",
@@ -79,7 +69,7 @@ pub const KEYS: &[Key] = &[
     ),
     Key::new(
         "hypervisor",
-        Kind::Choice(HYPERVISORS),
+        Kind::Choice(HYPERVISOR_NAMES),
         "qemu",
         ALL,
         "the program that runs the machine",

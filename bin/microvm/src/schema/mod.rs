@@ -39,6 +39,18 @@ pub const ALL: Who = 0xff;
 /// No hypervisor: scripts and units of the host, or the guest.
 pub const HOST: Who = 1 << 8;
 
+/// The names of all hypervisors, in the order of the manual.
+pub const HYPERVISOR_NAMES: &[&str] = &[
+    "qemu",
+    "cloud-hypervisor",
+    "firecracker",
+    "crosvm",
+    "kvmtool",
+    "stratovirt",
+    "alioth",
+    "vfkit",
+];
+
 /// Every hypervisor with its bit, in the order of the manual.
 pub const HYPERVISORS: [(&str, Who); 8] = [
     ("qemu", Q),

@@ -8,18 +8,7 @@ use plinth::cli::{Arity, Flag, Positional};
 
 use super::Args;
 use crate::config::Hypervisor;
-
-/// The names of all hypervisors.
-const HYPERVISORS: &[&str] = &[
-    "qemu",
-    "cloud-hypervisor",
-    "firecracker",
-    "crosvm",
-    "kvmtool",
-    "stratovirt",
-    "alioth",
-    "vfkit",
-];
+use crate::schema::HYPERVISOR_NAMES;
 
 /// The option's value as text.
 pub(super) fn text(value: OsString) -> Result<String, String> {
@@ -78,7 +67,7 @@ pub(super) const HYPERVISOR: Flag<Args> = Flag::<Args>::option(
         Ok(())
     },
 )
-.choices(HYPERVISORS);
+.choices(HYPERVISOR_NAMES);
 
 pub(super) const SET: Flag<Args> = Flag::option(
     None,

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use plinth::cli::{Arity, Command, Flag, Positional};
 
 use super::Args;
+use super::flags::word;
 
 /// Whether to colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -201,18 +202,6 @@ const FILE_SYSTEM: Flag<Args> =
         args.host.file_system = true;
         Ok(())
     });
-
-const fn word(name: &'static str, help: &'static str, arity: Arity) -> Positional<Args> {
-    Positional {
-        name,
-        help,
-        arity,
-        set: |args, word| {
-            args.words.push(word);
-            Ok(())
-        },
-    }
-}
 
 const NAME: Positional<Args> = word("NAME", "the machine", Arity::Required);
 const NAMES: Positional<Args> = word("NAME", "the machines", Arity::Many);
