@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::change::CURRENT;
 use super::units::{self, Piece};
 use super::{Host, HostError, Manager, Name};
+use crate::helper::kvm::{LIMIT, Usable, usable};
 
 /// A program that is asked for its version.
 const VERSION: Limits = Limits { time: Duration::from_secs(10), output: 1 << 16 };
@@ -159,13 +160,25 @@ fn kvm(host: &Host<'_>) -> Finding {
     let path = host.root.join("/dev/kvm");
     let opened = std::fs::File::options().read(true).write(true).open(path);
     match opened {
-        Ok(_) => Finding::new(Level::Good, "/dev/kvm", "can be opened"),
+        Ok(_) => works(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Finding::new(
             Level::Note,
             "/dev/kvm",
             "is not there; machines need qemu with qemu.accel = \"tcg\"",
         ),
         Err(error) => Finding::new(Level::Bad, "/dev/kvm", format!("cannot be opened: {error}")),
+    }
+}
+
+/// A device that can be opened may still hang with the first instruction.
+fn works() -> Finding {
+    match usable(LIMIT) {
+        Ok(Usable::Yes) => Finding::new(Level::Good, "/dev/kvm", "works"),
+        Ok(found) => {
+            let text = format!("{found}; set qemu.accel = \"tcg\"");
+            Finding::new(Level::Bad, "/dev/kvm", text)
+        }
+        Err(error) => Finding::new(Level::Bad, "/dev/kvm", format!("cannot be tried: {error}")),
     }
 }
 
