@@ -1,25 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The commands that describe, as a user meets them: words in, text and status out.
 
-use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 
-use microvm::cli::{World, run};
+mod support;
 
-/// Runs a command line: its status, and what it printed.
-fn microvm(words: &[&str]) -> (u8, String) {
-    let mut out = Vec::new();
-    let mut world = World { env: &|_| None, out: &mut out, terminal: false };
-    let status = match run(words.iter().map(OsString::from), &mut world) {
-        Ok(status) => status,
-        Err(failure) => {
-            out.extend(format!("failure: {failure}\n").into_bytes());
-            failure.exit
-        }
-    };
-    (status, String::from_utf8(out).expect("text"))
-}
+use support::microvm;
 
 /// A directory of this test, with these files in it.
 fn directory(name: &str, files: &[(&str, &str)]) -> PathBuf {

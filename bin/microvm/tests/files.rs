@@ -1,27 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Files that descriptions name, made by the command with the real programs of this host.
 
-use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use microvm::cli::{World, run};
+mod support;
 
-/// Runs a command line: its status, and what it printed.
-fn microvm(words: &[&str]) -> (u8, String) {
-    let mut out = Vec::new();
-    let mut world = World { env: &|_| None, out: &mut out, terminal: false };
-    let status = match run(words.iter().map(OsString::from), &mut world) {
-        Ok(status) => status,
-        Err(failure) => {
-            out.extend(format!("failure: {failure}\n").into_bytes());
-            failure.exit
-        }
-    };
-    (status, String::from_utf8(out).expect("text"))
-}
+use support::microvm;
 
 fn directory(name: &str) -> PathBuf {
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("files-{name}"));
