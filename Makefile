@@ -29,7 +29,7 @@ PROBE    = mkdir -p $(BUILD)/tmp && echo 'fn main() {}' | \
 	rustc --crate-name probe --out-dir $(BUILD)/tmp $(STATIC) -C relocation-model=static $(LLD) - 2>/dev/null
 
 .DEFAULT_GOAL := all
-.PHONY: help setup all demo check test bench sim static man install clean
+.PHONY: help setup all demo check test bench sim static static-stas static-tinybpf static-microvm man install clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 10
@@ -57,11 +57,17 @@ bench: setup ## sizes, speed, memory, wake-ups, beside peers; fails when a bar i
 sim: ## the state machines under SEEDS=n random fault plans
 	@SEEDS=$(SEEDS) tests/ci.sh sim
 
-static: ## the static build, for an initramfs: no shared library, built-in netlink uevents
+static: static-stas static-tinybpf static-microvm ## the static build, for an initramfs: no shared library, built-in netlink uevents
+
+static-stas:
 	RUSTFLAGS='$(STATIC)' \
 	$(CARGO) build --release --locked --target $(TARGET) -p stas --no-default-features
+
+static-tinybpf:
 	CARGO_PROFILE_RELEASE_OPT_LEVEL=z LIBBPF_SYS_EXTRA_CFLAGS='$(SMALL_C)' RUSTFLAGS='$(SMALL)' \
 	$(CARGO) build --release --locked --target $(TARGET) -p tinybpf
+
+static-microvm:
 	CARGO_PROFILE_RELEASE_OPT_LEVEL=z RUSTFLAGS='$(FIXED)' \
 	$(CARGO) build --release --locked --target $(TARGET) -p microvm
 

@@ -53,8 +53,28 @@ pub fn stas(workspace: &Path) -> Result<PathBuf, BuildError> {
 /// [`BuildError`] when cargo fails; its own words went to stderr.
 pub fn tinybpf(workspace: &Path) -> Result<PathBuf, BuildError> {
     static BUILT: OnceLock<Result<PathBuf, BuildError>> = OnceLock::new();
-    let profile = env::var("GUEST_PROFILE").unwrap_or_else(|_| "release".to_owned());
-    BUILT.get_or_init(|| build(workspace, &profile, &["-p", "tinybpf", "--bin", "tinybpf"])).clone()
+    BUILT
+        .get_or_init(|| match env::var("GUEST_PROFILE") {
+            Ok(profile) => build(workspace, &profile, &["-p", "tinybpf", "--bin", "tinybpf"]),
+            Err(_) => shipped(workspace, "static-tinybpf"),
+        })
+        .clone()
+}
+
+/// What `make static` ships, by the target of the Makefile that builds it.
+fn shipped(workspace: &Path, goal: &str) -> Result<PathBuf, BuildError> {
+    let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let status = Command::new("make")
+        .current_dir(workspace)
+        .args(["--silent", goal, &format!("CARGO={cargo}")])
+        // This may itself run below a make, whose options are not for this one.
+        .env_remove("MAKEFLAGS")
+        .env_remove("MAKELEVEL")
+        .status();
+    if !status.is_ok_and(|status| status.success()) {
+        return Err(BuildError(goal.to_owned()));
+    }
+    Ok(built(workspace, "release"))
 }
 
 /// The directory that holds `microvm`; it runs here and in guests, and need not be small.
@@ -98,6 +118,11 @@ fn build(workspace: &Path, profile: &str, what: &[&str]) -> Result<PathBuf, Buil
     if !status.is_ok_and(|status| status.success()) {
         return Err(BuildError(what.join(" ")));
     }
+    Ok(built(workspace, profile))
+}
+
+/// Where cargo puts the static programs of a profile.
+fn built(workspace: &Path, profile: &str) -> PathBuf {
     let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    Ok(workspace.join(target).join(TARGET).join(profile))
+    workspace.join(target).join(TARGET).join(profile)
 }
