@@ -41,10 +41,7 @@ pub fn init(workspace: &Path) -> Result<PathBuf, BuildError> {
 /// [`BuildError`] when cargo fails; its own words went to stderr.
 pub fn stas(workspace: &Path) -> Result<PathBuf, BuildError> {
     static BUILT: OnceLock<Result<PathBuf, BuildError>> = OnceLock::new();
-    let profile = env::var("GUEST_PROFILE").unwrap_or_else(|_| "release".to_owned());
-    BUILT
-        .get_or_init(|| build(workspace, &profile, &["-p", "stas", "--no-default-features"]))
-        .clone()
+    BUILT.get_or_init(|| shipped(workspace, "stas", &["--no-default-features"])).clone()
 }
 
 /// The directory that holds the static `tinybpf`.
@@ -53,37 +50,37 @@ pub fn stas(workspace: &Path) -> Result<PathBuf, BuildError> {
 /// [`BuildError`] when cargo fails; its own words went to stderr.
 pub fn tinybpf(workspace: &Path) -> Result<PathBuf, BuildError> {
     static BUILT: OnceLock<Result<PathBuf, BuildError>> = OnceLock::new();
-    BUILT
-        .get_or_init(|| match env::var("GUEST_PROFILE") {
-            Ok(profile) => build(workspace, &profile, &["-p", "tinybpf", "--bin", "tinybpf"]),
-            Err(_) => shipped(workspace, "static-tinybpf"),
-        })
-        .clone()
+    BUILT.get_or_init(|| shipped(workspace, "tinybpf", &[])).clone()
 }
 
-/// What `make static` ships, by the target of the Makefile that builds it.
-fn shipped(workspace: &Path, goal: &str) -> Result<PathBuf, BuildError> {
-    let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let status = Command::new("make")
-        .current_dir(workspace)
-        .args(["--silent", goal, &format!("CARGO={cargo}")])
-        // This may itself run below a make, whose options are not for this one.
-        .env_remove("MAKEFLAGS")
-        .env_remove("MAKELEVEL")
-        .status();
-    if !status.is_ok_and(|status| status.success()) {
-        return Err(BuildError(goal.to_owned()));
-    }
-    Ok(built(workspace, "release"))
-}
-
-/// The directory that holds `microvm`; it runs here and in guests, and need not be small.
+/// The directory that holds the static `microvm`.
 ///
 /// # Errors
 /// [`BuildError`] when cargo fails; its own words went to stderr.
 pub fn microvm(workspace: &Path) -> Result<PathBuf, BuildError> {
     static BUILT: OnceLock<Result<PathBuf, BuildError>> = OnceLock::new();
-    BUILT.get_or_init(|| build(workspace, "lab", &["-p", "microvm"])).clone()
+    BUILT.get_or_init(|| shipped(workspace, "microvm", &[])).clone()
+}
+
+/// The programs of a package that `make static` ships, whose flags the Makefile knows; or those of
+/// the profile that is asked for.
+fn shipped(workspace: &Path, package: &str, features: &[&str]) -> Result<PathBuf, BuildError> {
+    if let Ok(profile) = env::var("GUEST_PROFILE") {
+        return build(workspace, &profile, &[&["-p", package], features].concat());
+    }
+    let goal = format!("static-{package}");
+    let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let status = Command::new("make")
+        .current_dir(workspace)
+        .args(["--silent", &goal, &format!("CARGO={cargo}")])
+        // This may itself run below a make, whose options are not for this one.
+        .env_remove("MAKEFLAGS")
+        .env_remove("MAKELEVEL")
+        .status();
+    if !status.is_ok_and(|status| status.success()) {
+        return Err(BuildError(goal));
+    }
+    Ok(built(workspace, "release"))
 }
 
 /// The directory that holds the BPF objects: fixtures, `programs`, `broken`, and `probed`.
