@@ -32,6 +32,8 @@ pub mod service;
 pub mod sim;
 pub mod sorting;
 pub mod sys;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod text;
 pub mod time;
 pub mod udev;

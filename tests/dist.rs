@@ -11,8 +11,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use checks::programs::{self, Scratch};
+use checks::programs;
 use checks::tree;
+use plinth::testing::Place;
 use stas::core::settings::keys::KEYS;
 use stas::core::settings::{Role, Settings};
 
@@ -239,11 +240,11 @@ fn units_have_the_names_and_meaning_that_drop_ins_expect() {
     assert_eq!(start.as_deref(), Some("@BINDIR@/stasadm %i -f /etc/nvme/%i"));
 }
 
-fn install(scratch: &Scratch) {
+fn install(place: &Place) {
     let done = Command::new(tree::root().join(DIST).join("install.sh"))
         .env("DESTDIR", "")
-        .env("PREFIX", scratch.path("usr"))
-        .env("SYSCONFDIR", scratch.path("etc"))
+        .env("PREFIX", place.join("usr"))
+        .env("SYSCONFDIR", place.join("etc"))
         .env("BUILT", programs::stas())
         .output()
         .expect("the script runs");
@@ -293,14 +294,14 @@ fn expected_files() -> BTreeSet<String> {
 
 #[test]
 fn an_installation_is_complete_and_keeps_what_the_administrator_wrote() {
-    let scratch = Scratch::new("install");
-    install(&scratch);
-    let root = scratch.path("");
+    let place = Place::new();
+    install(&place);
+    let root = place.to_path_buf();
     let mut found = BTreeSet::new();
     files_below(&root, &mut found, &root);
     assert_eq!(found, expected_files());
     for file in &found {
-        let path = scratch.path(file);
+        let path = place.join(file);
         let mode = fs::metadata(&path).expect("it was just listed").permissions().mode() & 0o777;
         let program = file.starts_with("usr/bin/") || file.starts_with("usr/sbin/");
         assert_eq!(mode, if program { 0o755 } else { 0o644 }, "{file}");
@@ -309,28 +310,28 @@ fn an_installation_is_complete_and_keeps_what_the_administrator_wrote() {
         let unfilled = String::from_utf8_lossy(&text).contains("BINDIR@");
         assert!(program || !unfilled, "{file} has an unfilled path");
     }
-    let conf = scratch.path("etc/stas/stafd.conf");
+    let conf = place.join("etc/stas/stafd.conf");
     fs::write(&conf, "[Global]\ntron=true\n").expect("writable");
-    install(&scratch);
+    install(&place);
     assert_eq!(fs::read_to_string(&conf).expect("readable"), "[Global]\ntron=true\n");
-    assert!(scratch.path("etc/stas/stafd.conf.new").exists(), "the new default is at hand");
-    assert!(!scratch.path("etc/stas/stacd.conf.new").exists(), "an unchanged file needs none");
-    check_units(&scratch);
+    assert!(place.join("etc/stas/stafd.conf.new").exists(), "the new default is at hand");
+    assert!(!place.join("etc/stas/stacd.conf.new").exists(), "an unchanged file needs none");
+    check_units(&place);
 }
 
 #[test]
 fn an_installation_of_microvm_brings_all_examples() {
-    let scratch = Scratch::new("install-microvm");
+    let place = Place::new();
     let built = programs::microvm();
     let done = Command::new(tree::root().join("bin/microvm/dist/install.sh"))
         .env("DESTDIR", "")
-        .env("PREFIX", scratch.path("usr"))
+        .env("PREFIX", place.join("usr"))
         .env("BUILT", built)
         .output()
         .expect("the script runs");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     let mut found = BTreeSet::new();
-    let root = scratch.path("usr");
+    let root = place.join("usr");
     files_below(&root, &mut found, &root);
     let doc = "share/doc/microvm";
     let examples = tree::paths().into_iter().filter_map(|path| {
@@ -353,8 +354,8 @@ fn an_installation_of_microvm_brings_all_examples() {
 }
 
 /// What systemd itself says of the installed units, where it is installed.
-fn check_units(scratch: &Scratch) {
-    let units = scratch.path("usr/lib/systemd/system");
+fn check_units(place: &Place) {
+    let units = place.join("usr/lib/systemd/system");
     for daemon in DAEMONS {
         let path = units.join(format!("{daemon}.service"));
         let verify =

@@ -4,29 +4,10 @@
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 
 use super::*;
+use crate::testing::Place;
 
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("plinth-file-{}", crate::rand::uuid_v4()));
-        fs::create_dir(&path).expect("scratch directory");
-        Self(path)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    fn names(&self) -> Vec<String> {
-        Root::at(&self.0).list("/").expect("list")
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        drop(fs::remove_dir_all(&self.0));
-    }
+fn names(place: &Place) -> Vec<String> {
+    place.root().list("/").expect("list")
 }
 
 #[test]
@@ -47,11 +28,11 @@ fn paths_stay_below_the_root() {
 
 #[test]
 fn reading_goes_through_the_root() {
-    let scratch = Scratch::new();
-    fs::create_dir(scratch.path("etc")).expect("mkdir");
-    fs::write(scratch.path("etc/b"), "text\n").expect("write");
-    fs::write(scratch.path("etc/a"), [0xff, 0xfe]).expect("write");
-    let root = Root::at(&scratch.0);
+    let place = Place::new();
+    fs::create_dir(place.join("etc")).expect("mkdir");
+    fs::write(place.join("etc/b"), "text\n").expect("write");
+    fs::write(place.join("etc/a"), [0xff, 0xfe]).expect("write");
+    let root = place.root();
     assert_eq!(root.read_text("/etc/b").expect("read"), "text\n");
     assert_eq!(root.read_bytes("/etc/a").expect("read"), [0xff, 0xfe]);
     let kind = |error: io::Error| error.kind();
@@ -64,8 +45,8 @@ fn reading_goes_through_the_root() {
 
 #[test]
 fn a_file_may_have_the_limit_and_no_more() {
-    let scratch = Scratch::new();
-    let path = scratch.path("f");
+    let place = Place::new();
+    let path = place.join("f");
     fs::write(&path, [b'x'; 100]).expect("write");
     assert_eq!(read(&path, 100).expect("read").len(), 100);
     assert_eq!(read(&path, 99).map_err(|error| error.kind()), Err(ErrorKind::FileTooLarge));
@@ -74,8 +55,8 @@ fn a_file_may_have_the_limit_and_no_more() {
 
 #[test]
 fn a_fifo_in_a_files_place_does_not_block() {
-    let scratch = Scratch::new();
-    let path = scratch.path("fifo");
+    let place = Place::new();
+    let path = place.join("fifo");
     rustix::fs::mknodat(
         rustix::fs::CWD,
         &path,
@@ -89,20 +70,20 @@ fn a_fifo_in_a_files_place_does_not_block() {
 
 #[test]
 fn a_new_file_gets_its_mode_and_leaves_no_draft() {
-    let scratch = Scratch::new();
-    let path = scratch.path("hostnqn");
+    let place = Place::new();
+    let path = place.join("hostnqn");
     replace_atomic(&path, b"nqn\n", 0o666).expect("replace");
     assert_eq!(fs::read(&path).expect("read"), b"nqn\n");
     assert_eq!(fs::metadata(&path).expect("stat").mode() & MODE, 0o666);
-    assert_eq!(scratch.names(), ["hostnqn"]);
+    assert_eq!(names(&place), ["hostnqn"]);
 }
 
 const MODE: u32 = 0o7777;
 
 #[test]
 fn an_old_file_keeps_its_mode_and_owner() {
-    let scratch = Scratch::new();
-    let path = scratch.path("sys.conf");
+    let place = Place::new();
+    let path = place.join("sys.conf");
     fs::write(&path, "old").expect("write");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("chmod");
     let root = rustix::process::getuid().is_root();
@@ -120,31 +101,31 @@ fn an_old_file_keeps_its_mode_and_owner() {
 
 #[test]
 fn a_symbolic_link_stays_one() {
-    let scratch = Scratch::new();
-    fs::create_dir(scratch.path("real")).expect("mkdir");
-    fs::write(scratch.path("real/id"), "old").expect("write");
-    symlink("real/id", scratch.path("id")).expect("symlink");
-    replace_atomic(&scratch.path("id"), b"new", 0o644).expect("replace");
-    assert_eq!(fs::read_link(scratch.path("id")).expect("link"), Path::new("real/id"));
-    assert_eq!(fs::read(scratch.path("real/id")).expect("read"), b"new");
+    let place = Place::new();
+    fs::create_dir(place.join("real")).expect("mkdir");
+    fs::write(place.join("real/id"), "old").expect("write");
+    symlink("real/id", place.join("id")).expect("symlink");
+    replace_atomic(&place.join("id"), b"new", 0o644).expect("replace");
+    assert_eq!(fs::read_link(place.join("id")).expect("link"), Path::new("real/id"));
+    assert_eq!(fs::read(place.join("real/id")).expect("read"), b"new");
 }
 
 #[test]
 fn a_failure_leaves_the_old_state() {
-    let scratch = Scratch::new();
-    let missing = scratch.path("none/file");
+    let place = Place::new();
+    let missing = place.join("none/file");
     let error = replace_atomic(&missing, b"x", 0o644).expect_err("no directory");
     assert_eq!(error.kind(), ErrorKind::NotFound);
-    fs::create_dir(scratch.path("dir")).expect("mkdir");
-    replace_atomic(&scratch.path("dir"), b"x", 0o644).expect_err("a directory is in the way");
-    assert_eq!(scratch.names(), ["dir"]);
+    fs::create_dir(place.join("dir")).expect("mkdir");
+    replace_atomic(&place.join("dir"), b"x", 0o644).expect_err("a directory is in the way");
+    assert_eq!(names(&place), ["dir"]);
     assert!(replace_atomic(Path::new("/"), b"x", 0o644).is_err());
 }
 
 #[test]
 fn a_lock_has_one_holder() {
-    let scratch = Scratch::new();
-    let path = scratch.path("lock");
+    let place = Place::new();
+    let path = place.join("lock");
     let held = Lock::try_exclusive(&path).expect("open");
     assert!(held.is_some());
     assert!(Lock::try_exclusive(&path).expect("open").is_none());

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use checks::bars::Measure;
-use checks::programs::Scratch;
 use checks::samples::Samples;
+use plinth::testing::Place;
 
 /// The word that makes this program the one inside the namespace.
 pub(crate) const INSIDE: &str = "bpf-inside";
@@ -184,7 +184,7 @@ struct World {
     tinybpf: String,
     peers: PathBuf,
     objects: PathBuf,
-    scratch: Scratch,
+    place: Place,
 }
 
 impl World {
@@ -196,7 +196,7 @@ impl World {
             tinybpf: program(target).display().to_string(),
             peers: target.join("bench"),
             objects: target.join("bpf"),
-            scratch: Scratch::new("bench"),
+            place: Place::new(),
         })
     }
 
@@ -226,16 +226,16 @@ impl World {
     }
 
     /// Runs a command under the stop-watch and reports its values with `key` before them; what it
-    /// prints goes to the file `out` of the scratch directory.
+    /// prints goes to the file `out` of the place directory.
     fn timed(&self, key: &str, words: &[&str]) -> Outcome {
         let mut command = Command::new(self.peer("timed"));
-        report(key, &run(command.arg(self.scratch.path("out")).args(words))?);
+        report(key, &run(command.arg(self.place.join("out")).args(words))?);
         Ok(())
     }
 
     /// From the start of a process to a program attached and pinned.
     fn loads(&self) -> Outcome {
-        let minimal = self.scratch.path("minimal.btf").display().to_string();
+        let minimal = self.place.join("minimal.btf").display().to_string();
         let vmlinux = "/sys/kernel/btf/vmlinux";
         run(Command::new(BPFTOOL)
             .args(["gen", "min_core_btf", vmlinux, &minimal])
@@ -303,7 +303,7 @@ impl World {
     /// A table of 100 000 entries as typed JSON, in a file.
     fn dumps(&self) -> Outcome {
         let pin = format!("{BPFFS}/table");
-        let (ours, out) = (self.peer("ours"), self.scratch.path("out"));
+        let (ours, out) = (self.peer("ours"), self.place.join("out"));
         run(Command::new(&ours).args(["table", &self.object("bench"), &pin]))?;
         for _ in 0..ROUNDS {
             self.timed("dump_tinybpf_", &[&self.tinybpf, "-j", "map", "dump", "pin", &pin])?;
@@ -325,7 +325,7 @@ impl World {
             let mut filler =
                 Command::new(&ours).args(["fill", &fill]).stdin(Stdio::piped()).spawn()?;
             let mut reader = Command::new(self.peer("timed"));
-            reader.arg(self.scratch.path("out"));
+            reader.arg(self.place.join("out"));
             reader.args([&self.tinybpf, "-j", "events", "pin", &ring, "--count", &count]);
             let said = run(&mut reader);
             drop(filler.stdin.take()); // its sign to end
@@ -334,14 +334,14 @@ impl World {
             said?.lines().for_each(|line| samples.take(line));
             println!("@val lines_us {}", samples.median("cpu_us")? / f64::from(LINES));
         }
-        run(Command::new(&ours).arg("json").arg(self.scratch.path("out")))?;
+        run(Command::new(&ours).arg("json").arg(self.place.join("out")))?;
         Ok(fs::remove_dir_all(&pins)?)
     }
 
     /// A manifest that is applied already.
     fn applies(&self) -> Outcome {
-        let manifest = self.scratch.path("boot.toml").display().to_string();
-        let state = self.scratch.path("state.json").display().to_string();
+        let manifest = self.place.join("boot.toml").display().to_string();
+        let state = self.place.join("state.json").display().to_string();
         let pins = format!("{BPFFS}/boot");
         let mut text = format!("version = 1\npin_root = \"{pins}\"\nstate = \"{state}\"\n");
         for object in ["raw_tp", "core", "minimal", "exec", "maps"] {
@@ -369,7 +369,7 @@ impl World {
         let mut samples = Samples::default();
         for _ in 0..ROUNDS {
             let mut again = Command::new(self.peer("timed"));
-            let out = self.scratch.path("out");
+            let out = self.place.join("out");
             let said = run(again.arg(out).args([&self.tinybpf, "apply", &manifest]))?;
             said.lines().for_each(|line| samples.take(line));
         }

@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use checks::bars::Measure;
-use checks::programs::Scratch;
 use checks::samples::Samples;
+use plinth::testing::Place;
 
 /// How often every contender has its turn.
 const ROUNDS: usize = 25;
@@ -55,7 +55,7 @@ type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 struct World {
     microvm: String,
     timed: PathBuf,
-    scratch: Scratch,
+    place: Place,
     samples: Samples,
     measures: Vec<Measure>,
 }
@@ -66,7 +66,7 @@ pub(crate) fn measure(target: &Path) -> Outcome<Vec<Measure>> {
     let mut world = World {
         microvm: folder.join("microvm").display().to_string(),
         timed: target.join("bench/timed"),
-        scratch: Scratch::new("bench-microvm"),
+        place: Place::new(),
         samples: Samples::default(),
         measures: Vec::new(),
     };
@@ -95,7 +95,7 @@ fn fleet(count: usize) -> String {
 
 impl World {
     fn path(&self, inner: &str) -> String {
-        self.scratch.path(inner).display().to_string()
+        self.place.join(inner).display().to_string()
     }
 
     fn inputs(&self) -> Outcome {
@@ -108,10 +108,10 @@ impl World {
             ("vm.nix", EXPRESSION),
             ("loop.sh", LOOP),
         ] {
-            fs::write(self.scratch.path(name), text)?;
+            fs::write(self.place.join(name), text)?;
         }
         for count in [1000, 10_000] {
-            fs::write(self.scratch.path(&format!("fleet{count}.toml")), fleet(count))?;
+            fs::write(self.place.join(format!("fleet{count}.toml")), fleet(count))?;
         }
         Ok(())
     }
@@ -126,7 +126,7 @@ impl World {
     /// Runs a command under the stop-watch, and keeps its values under `key`.
     fn timed(&mut self, key: &str, words: &[&str]) -> Outcome {
         let mut command = Command::new(&self.timed);
-        command.arg(self.scratch.path("out")).args(words).stdin(Stdio::null());
+        command.arg(self.place.join("out")).args(words).stdin(Stdio::null());
         let done = command.output()?;
         if !done.status.success() {
             let said = String::from_utf8_lossy(&done.stderr);
@@ -218,10 +218,10 @@ impl World {
     fn host(&mut self) -> Outcome {
         let (microvm, root) = (self.microvm.clone(), self.path("root"));
         fs::create_dir_all(&root)?;
-        fs::create_dir_all(self.scratch.path("hundred"))?;
+        fs::create_dir_all(self.place.join("hundred"))?;
         for at in 0..100 {
             let file = self.path(&format!("hundred/vm{at}.toml"));
-            let one = fs::read_to_string(self.scratch.path("one.toml"))?;
+            let one = fs::read_to_string(self.place.join("one.toml"))?;
             let text = one.replace("\"vm0\"", &format!("\"vm{at}\""));
             fs::write(&file, text.replace("\"vmlinuz\"", "\"../vmlinuz\""))?;
             let name = format!("vm{at}");

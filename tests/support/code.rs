@@ -57,7 +57,8 @@ pub fn test_modules(path: &str, text: &str) -> Vec<String> {
     };
     let (mut found, mut lines) = (Vec::new(), text.lines());
     while let Some(line) = lines.next() {
-        if line.trim() != "#[cfg(test)]" {
+        // Those that tests of other crates share have a feature besides.
+        if !["#[cfg(test)]", "#[cfg(any(test, feature = \"testing\"))]"].contains(&line.trim()) {
             continue;
         }
         let mut renamed = None;
@@ -240,5 +241,7 @@ mod tests {
             test_modules("src/x.rs", "#[cfg(test)]\nmod tests;"),
             ["src/x/tests.rs", "src/x/tests/mod.rs",]
         );
+        let shared = "#[cfg(any(test, feature = \"testing\"))]\npub mod testing;";
+        assert_eq!(test_modules("src/lib.rs", shared), ["src/testing.rs", "src/testing/mod.rs"]);
     }
 }

@@ -8,5 +8,3 @@
 pub mod core;
 pub mod ctl;
 pub mod shell;
-#[cfg(test)]
-mod testing;

@@ -5,8 +5,6 @@
 //! is not root may read and not set. The finder offers the members of older daemons, without those
 //! that came later.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, BufRead, BufReader};
@@ -21,9 +19,8 @@ use plinth::bus::{
     Typed, Value, error,
 };
 use plinth::event::{Handler, Loop, Progress};
+use plinth::testing::Place;
 use serde_json::json;
-
-use support::Directory;
 
 const NAME: &str = "org.nvmexpress.staf";
 const DEBUG: &str = "org.nvmexpress.staf.debug";
@@ -144,13 +141,13 @@ impl Handler for Finder {
 
 /// A bus of its own for a test, ended with it.
 struct World {
-    directory: Directory,
+    directory: Place,
     bus: Child,
 }
 
 impl World {
     fn new() -> Self {
-        let directory = Directory::new();
+        let directory = Place::new();
         let config = directory.join("bus.conf");
         let address = format!("unix:path={}", directory.join("bus").display());
         let text = format!(

@@ -4,8 +4,6 @@
 //! What the commands ask and print is tested beside their code. Here the daemons are a few lines of
 //! the test, and there is no message bus.
 
-mod support;
-
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Permissions};
 use std::io::{BufRead, BufReader, Write};
@@ -14,50 +12,36 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread::{self, JoinHandle};
 
+use plinth::testing::Place;
 use serde_json::json;
 use stas::core::control::{self, Request};
-
-use support::Directory;
 
 const STAFCTL: &str = env!("CARGO_BIN_EXE_stafctl");
 const STACCTL: &str = env!("CARGO_BIN_EXE_stacctl");
 const STASADM: &str = env!("CARGO_BIN_EXE_stasadm");
 const TOOLS: [(&str, &str); 3] = [("stafctl", STAFCTL), ("stacctl", STACCTL), ("stasadm", STASADM)];
 
-/// The directory of a test.
-struct Place(Directory);
-
-impl Place {
-    fn new() -> Self {
-        Self(Directory::new())
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    /// A daemon at `ctl.sock` that reads one line of one client and answers with `bytes`, then
-    /// waits for the client to hang up.
-    fn daemon(&self, bytes: impl Into<Vec<u8>>) -> JoinHandle<Request> {
-        let listener = UnixListener::bind(self.path("ctl.sock")).expect("a socket");
-        let bytes = bytes.into();
-        thread::spawn(move || {
-            let (mut to, _) = listener.accept().expect("a client");
-            let mut from = BufReader::new(to.try_clone().expect("a second handle"));
-            let mut line = String::new();
-            from.read_line(&mut line).expect("a request");
-            let request = Request::decode(line.trim_end().as_bytes()).expect("a request");
-            // The client may have gone already.
-            drop(to.write_all(&bytes));
-            line.clear();
-            drop(from.read_line(&mut line));
-            request
-        })
-    }
+/// A daemon at `ctl.sock` that reads one line of one client and answers with `bytes`, then
+/// waits for the client to hang up.
+fn daemon(place: &Place, bytes: impl Into<Vec<u8>>) -> JoinHandle<Request> {
+    let listener = UnixListener::bind(place.join("ctl.sock")).expect("a socket");
+    let bytes = bytes.into();
+    thread::spawn(move || {
+        let (mut to, _) = listener.accept().expect("a client");
+        let mut from = BufReader::new(to.try_clone().expect("a second handle"));
+        let mut line = String::new();
+        from.read_line(&mut line).expect("a request");
+        let request = Request::decode(line.trim_end().as_bytes()).expect("a request");
+        // The client may have gone already.
+        drop(to.write_all(&bytes));
+        line.clear();
+        drop(from.read_line(&mut line));
+        request
+    })
 }
 
 /// A tool in a world without message bus and without preferences.
@@ -83,7 +67,7 @@ fn ended(output: &Output) -> (Option<i32>, String, String) {
 
 /// The words with the control socket of `place` before them.
 fn over(place: &Place, words: &[&str]) -> Vec<OsString> {
-    let socket = ["--socket".into(), place.path("ctl.sock").into_os_string()];
+    let socket = ["--socket".into(), place.join("ctl.sock").into_os_string()];
     socket.into_iter().chain(words.iter().map(OsString::from)).collect()
 }
 
@@ -168,7 +152,7 @@ fn hostile_bytes_in_arguments_do_no_harm() {
     let (status, _, err) = ended(&run(STAFCTL, words));
     assert_eq!(status, Some(1));
     assert!(!err.contains('\u{1b}'), "{err:?}");
-    let root = place.0.as_os_str();
+    let root = place.as_os_str();
     for word in hostile.iter().filter(|word| word.len() < 200) {
         let words = [OsStr::new("--root"), root, OsStr::new("set-symname"), OsStr::new("--"), word];
         let output = run(STASADM, words);
@@ -194,9 +178,9 @@ fn a_daemon_that_does_not_run_is_reported_in_known_words() {
 #[test]
 fn a_socket_that_may_not_be_used_is_a_denial() {
     let place = Place::new();
-    let _listener = UnixListener::bind(place.path("ctl.sock")).expect("a socket");
-    fs::set_permissions(place.path("ctl.sock"), Permissions::from_mode(0o000)).expect("closed");
-    fs::set_permissions(&*place.0, Permissions::from_mode(0o755)).expect("open");
+    let _listener = UnixListener::bind(place.join("ctl.sock")).expect("a socket");
+    fs::set_permissions(place.join("ctl.sock"), Permissions::from_mode(0o000)).expect("closed");
+    fs::set_permissions(&*place, Permissions::from_mode(0o755)).expect("open");
     // Nothing is denied to root, and another user may not reach the build directory by name.
     let program = File::open(STAFCTL).expect("the tool");
     rustix::io::fcntl_setfd(&program, rustix::io::FdFlags::empty()).expect("inherited");
@@ -223,7 +207,7 @@ fn an_answer_is_printed_in_the_form_chosen() {
         (&["-o", "python", "ls"], Some("json"), python),
     ] {
         let place = Place::new();
-        let daemon = place.daemon(control::reply(Some(1), &list));
+        let daemon = daemon(&place, control::reply(Some(1), &list));
         let mut command = tool(STAFCTL, over(&place, words));
         variable.map(|value| command.env("STAS_OUTPUT", value));
         let output = command.output().expect("the tool runs");
@@ -239,7 +223,7 @@ fn an_answer_is_printed_in_the_form_chosen() {
 #[test]
 fn a_reader_that_went_away_is_no_failure() {
     let place = Place::new();
-    let daemon = place.daemon(control::reply(Some(1), &json!(["x".repeat(100_000)])));
+    let daemon = daemon(&place, control::reply(Some(1), &json!(["x".repeat(100_000)])));
     for words in [vec![OsString::from("--help")], over(&place, &["ls"])] {
         let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
         drop(reader);
@@ -272,7 +256,7 @@ fn a_daemon_that_talks_nonsense_is_a_failure() {
         ),
     ] {
         let place = Place::new();
-        let daemon = place.daemon(bytes);
+        let daemon = daemon(&place, bytes);
         let (status, out, err) = ended(&run(STAFCTL, over(&place, &["adlp"])));
         assert_eq!((status, out.as_str()), (Some(1), ""));
         assert!(err.starts_with("stafctl: ") && err.contains(part), "{err}");
@@ -284,7 +268,7 @@ fn a_daemon_that_talks_nonsense_is_a_failure() {
 #[test]
 fn a_silent_daemon_is_waited_for_no_longer_than_told() {
     let place = Place::new();
-    let daemon = place.daemon("");
+    let daemon = daemon(&place, "");
     let (status, out, err) = ended(&run(STAFCTL, over(&place, &["wait", "--timeout", "0.1"])));
     assert_eq!((status, out.as_str()), (Some(1), ""));
     assert_eq!(err, "stafctl: no answer from stafd within 0.25 s\n");
@@ -294,11 +278,11 @@ fn a_silent_daemon_is_waited_for_no_longer_than_told() {
 #[test]
 fn stasadm_works_on_a_tree_below_another_root() {
     let place = Place::new();
-    fs::create_dir_all(place.path("etc")).expect("made");
+    fs::create_dir_all(place.join("etc")).expect("made");
     let machine_id = "0123456789abcdef0123456789abcdef\n";
-    fs::write(place.path("etc/machine-id"), machine_id).expect("written");
+    fs::write(place.join("etc/machine-id"), machine_id).expect("written");
     let adm = |words: &[&str]| {
-        let root = [OsStr::new("--root"), place.0.as_os_str()];
+        let root = [OsStr::new("--root"), place.as_os_str()];
         ended(&run(STASADM, root.into_iter().chain(words.iter().map(OsStr::new))))
     };
     let quiet = (Some(0), String::new(), String::new());
@@ -306,7 +290,7 @@ fn stasadm_works_on_a_tree_below_another_root() {
     assert_eq!(adm(&["hostid", "-f", "/etc/nvme/hostid"]), quiet);
     assert_eq!(adm(&["set-symname", "--", "-left- rack"]), quiet);
     assert_eq!(adm(&["check"]), quiet);
-    let text = |path: &str| fs::read_to_string(place.path(path)).expect("written");
+    let text = |path: &str| fs::read_to_string(place.join(path)).expect("written");
     let uuid = "f2782346-4809-484a-9a8b-952a04b57ba4";
     let nqn = format!("nqn.2014-08.org.nvmexpress:uuid:{uuid}");
     assert_eq!(text("etc/nvme/hostnqn"), format!("{nqn}\n"));
@@ -326,10 +310,10 @@ fn stasadm_works_on_a_tree_below_another_root() {
 fn a_relative_path_is_stored_as_an_absolute_one() {
     let place = Place::new();
     let mut command = tool(STASADM, ["-c", "sys.conf", "set-symname", "-f", "name", "rack"]);
-    let output = command.current_dir(&*place.0).output().expect("the tool runs");
+    let output = command.current_dir(&*place).output().expect("the tool runs");
     assert_eq!(ended(&output), (Some(0), String::new(), String::new()));
-    let here = place.0.canonicalize().expect("there");
-    let conf = fs::read_to_string(place.path("sys.conf")).expect("written");
+    let here = place.canonicalize().expect("there");
+    let conf = fs::read_to_string(place.join("sys.conf")).expect("written");
     assert_eq!(conf, format!("[Host]\nsymname = file://{}/name\n", here.display()));
-    assert_eq!(fs::read_to_string(place.path("name")).expect("written"), "rack\n");
+    assert_eq!(fs::read_to_string(place.join("name")).expect("written"), "rack\n");
 }

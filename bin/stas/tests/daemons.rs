@@ -4,22 +4,18 @@
 //! Whatever starts here ends by itself or is awaited with a limit. What needs the kernel's device
 //! is proven in guests.
 
-mod support;
-
-use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
+use plinth::testing::Place;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::process::{Pid, Signal};
 use stas::core::port::{AdminCommand, AdminError, DeviceId, OpId};
 use stas::shell::kernel::wire::{self, Job, Outcome};
-
-use support::Directory;
 
 const STAFD: &str = env!("CARGO_BIN_EXE_stafd");
 const STACD: &str = env!("CARGO_BIN_EXE_stacd");
@@ -39,20 +35,10 @@ fn has_fabrics() -> bool {
     Path::new("/dev/nvme-fabrics").exists()
 }
 
-/// The directory of a test.
-struct Place(Directory);
-
-impl Place {
-    fn new() -> Self {
-        Self(Directory::new())
-    }
-
-    fn write(&self, name: &str, content: &str) -> String {
-        let path = self.0.join(name);
-        fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
-        fs::write(&path, content).expect("a file");
-        path.to_str().expect("text").to_owned()
-    }
+/// Writes a file of the place; its path.
+fn write(place: &Place, name: &str, content: &str) -> String {
+    place.file(name, content);
+    place.join(name).to_str().expect("text").to_owned()
 }
 
 #[test]
@@ -125,9 +111,9 @@ fn root_a_missing_device_ends_the_daemon_with_one() {
 #[test]
 fn a_configuration_is_checked_without_root_or_device() {
     let place = Place::new();
-    let good = place.write("good.conf", "[Global]\nkato=30\n");
-    let bad = place.write("bad.conf", "[Global]\nkato=soon\n[Nonsense]\nx=1\n");
-    place.write("good.conf.d/10.conf", "[Global]\nqueue-size=7\n");
+    let good = write(&place, "good.conf", "[Global]\nkato=30\n");
+    let bad = write(&place, "bad.conf", "[Global]\nkato=soon\n[Nonsense]\nx=1\n");
+    write(&place, "good.conf.d/10.conf", "[Global]\nqueue-size=7\n");
     for (_, program) in DAEMONS {
         let output = run(program, &["--check", "-f", &bad]);
         assert_eq!(output.status.code(), Some(1));

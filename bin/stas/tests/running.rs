@@ -6,8 +6,6 @@
 //! understands, and answers no connect. There is no message bus. All of this takes root; the
 //! kernel's own part is proven in guests.
 
-mod support;
-
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
@@ -17,12 +15,11 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use plinth::testing::Place;
 use plinth::time::Time;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use serde_json::{Value, json};
-
-use support::Directory;
 
 const STAFD: (&str, &str) = ("stafd", env!("CARGO_BIN_EXE_stafd"));
 const STACD: (&str, &str) = ("stacd", env!("CARGO_BIN_EXE_stacd"));
@@ -54,13 +51,13 @@ fn is_root() -> bool {
 
 /// The directories of a test, removed at the end.
 struct Host {
-    at: Directory,
+    at: Place,
     ear: UnixDatagram,
 }
 
 impl Host {
     fn new() -> Self {
-        let at = Directory::new();
+        let at = Place::new();
         for directory in ["dev", "etc/nvme", "etc/stas", "run"] {
             fs::create_dir_all(at.join(directory)).expect("done");
         }

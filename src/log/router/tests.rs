@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Tests of the router: in memory over fake places, and over the real sinks in a scratch directory.
+//! Tests of the router: in memory over fake places, and over the real sinks in a place directory.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -194,26 +194,10 @@ fn the_best_place_is_not_looked_for_again() {
 
 mod real {
     use std::os::unix::net::UnixDatagram;
-    use std::path::PathBuf;
 
     use super::super::super::{Paths, System};
     use super::*;
-
-    struct Scratch(PathBuf);
-
-    impl Scratch {
-        fn new() -> Self {
-            let path = std::env::temp_dir().join(format!("plinth-log-{}", crate::rand::uuid_v4()));
-            std::fs::create_dir(&path).expect("scratch directory");
-            Self(path)
-        }
-    }
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            drop(std::fs::remove_dir_all(&self.0));
-        }
-    }
+    use crate::testing::Place;
 
     fn receive(socket: &UnixDatagram) -> String {
         let mut buffer = [0; 4096];
@@ -223,12 +207,12 @@ mod real {
 
     #[test]
     fn the_sinks_of_a_system_follow_each_other() {
-        let scratch = Scratch::new();
+        let place = Place::new();
         let paths = Paths {
-            journal: scratch.0.join("journal"),
-            syslog: scratch.0.join("log"),
-            kmsg: scratch.0.join("kmsg"),
-            initrd: scratch.0.join("initrd-release"),
+            journal: place.join("journal"),
+            syslog: place.join("log"),
+            kmsg: place.join("kmsg"),
+            initrd: place.join("initrd-release"),
         };
         std::fs::write(&paths.kmsg, "").expect("write");
         let system = System::new("stafd", paths.clone(), None);

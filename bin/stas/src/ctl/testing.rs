@@ -6,10 +6,10 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
 
+use plinth::testing;
 use serde_json::Value;
 
 use crate::core::control::{self, Call, Request};
-use crate::testing;
 
 /// What a daemon answers: a value, or name and text of an error.
 pub(crate) type Reply = Result<Value, (&'static str, &'static str)>;

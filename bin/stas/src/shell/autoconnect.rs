@@ -76,8 +76,9 @@ impl Drop for Mask {
 
 #[cfg(test)]
 mod tests {
+    use plinth::testing::Place;
+
     use super::*;
-    use crate::testing::Place;
 
     struct Tree(Place);
 

@@ -186,8 +186,9 @@ pub fn support(root: &Root) -> (Support, Option<String>) {
 
 #[cfg(test)]
 mod tests {
+    use plinth::testing::Place;
+
     use super::*;
-    use crate::testing::Place;
 
     struct Tree(Place);
 

@@ -108,8 +108,9 @@ fn remove(registry: &Path, name: &str) -> io::Result<()> {
 mod tests {
     use std::time::Duration;
 
+    use plinth::testing::Place;
+
     use super::*;
-    use crate::testing::Place;
 
     struct Tree(Place);
 

@@ -105,8 +105,9 @@ impl State {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use plinth::testing::Place;
+
     use super::*;
-    use crate::testing::Place;
 
     fn place() -> (Place, State) {
         let place = Place::new();

@@ -194,9 +194,10 @@ mod tests {
     use std::fs;
     use std::path::PathBuf;
 
+    use plinth::testing::Place;
+
     use super::*;
     use crate::core::cid::State;
-    use crate::testing::Place;
 
     struct Tree(Place);
 

@@ -166,8 +166,9 @@ impl From<Errno> for AdminError {
 mod tests {
     use std::fs;
 
+    use plinth::testing::Place;
+
     use super::*;
-    use crate::testing::Place;
 
     struct Tree(Place);
 

@@ -6,11 +6,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use plinth::event::Handler;
+use plinth::testing::Place;
 use serde_json::json;
 
 use super::*;
 use crate::core::control;
-use crate::testing::Place;
 
 /// What stafd's side does, step by step; each waits for the events named.
 struct World {

@@ -5,11 +5,11 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
 
 use plinth::event::Handler;
+use plinth::testing::Place;
 use simple_dns::rdata::{A, RData};
 use simple_dns::{CLASS, Packet, QTYPE, ResourceRecord, TYPE};
 
 use super::*;
-use crate::testing::Place;
 
 struct World {
     resolver: Resolver,
