@@ -240,15 +240,49 @@ fn units_have_the_names_and_meaning_that_drop_ins_expect() {
     assert_eq!(start.as_deref(), Some("@BINDIR@/stasadm %i -f /etc/nvme/%i"));
 }
 
-fn install(place: &Place) {
-    let done = Command::new(tree::root().join(DIST).join("install.sh"))
+/// Runs the installer of a family below `place`.
+fn install(family: &str, built: &Path, place: &Place) {
+    let done = Command::new(tree::root().join(format!("bin/{family}/dist/install.sh")))
         .env("DESTDIR", "")
         .env("PREFIX", place.join("usr"))
         .env("SYSCONFDIR", place.join("etc"))
-        .env("BUILT", programs::stas())
+        .env("BUILT", built)
+        .env("OBJECTS", place.join("objects"))
         .output()
         .expect("the script runs");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// What an installer put below `usr` and `etc`.
+fn installed(place: &Place) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for part in ["usr", "etc"].map(|part| place.join(part)).iter().filter(|part| part.exists()) {
+        files_below(part, &mut found, place);
+    }
+    found
+}
+
+/// The files that tell a shell what a program's words are.
+fn completions(program: &str) -> [String; 3] {
+    [
+        format!("usr/share/bash-completion/completions/{program}"),
+        format!("usr/share/zsh/site-functions/_{program}"),
+        format!("usr/share/fish/vendor_completions.d/{program}.fish"),
+    ]
+}
+
+/// The installed manual pages of a family: every page belongs to one.
+fn pages(family: &str) -> impl Iterator<Item = String> {
+    let owner = |page: &str| match page.split(['.', '-']).next() {
+        Some("microvm") => "microvm",
+        Some("tinybpf") => "tinybpf",
+        _ => "stas",
+    };
+    tree::paths().into_iter().filter_map(move |path| {
+        let page = path.strip_prefix("man/").filter(|page| owner(page) == family)?;
+        let section = page.rsplit('.').next().unwrap_or_default();
+        Some(format!("usr/share/man/man{section}/{page}"))
+    })
 }
 
 fn files_below(directory: &Path, into: &mut BTreeSet<String>, root: &Path) {
@@ -264,19 +298,14 @@ fn files_below(directory: &Path, into: &mut BTreeSet<String>, root: &Path) {
 }
 
 fn expected_files() -> BTreeSet<String> {
-    let mut expected = BTreeSet::new();
+    let mut expected: BTreeSet<String> = pages("stas").collect();
     for program in PROGRAMS {
         let directory = if DAEMONS.contains(&program) { "sbin" } else { "bin" };
         expected.insert(format!("usr/{directory}/{program}"));
-        expected.insert(format!("usr/share/bash-completion/completions/{program}"));
-        expected.insert(format!("usr/share/zsh/site-functions/_{program}"));
-        expected.insert(format!("usr/share/fish/vendor_completions.d/{program}.fish"));
+        expected.extend(completions(program));
     }
     for path in tree::paths() {
-        if let Some(page) = path.strip_prefix("man/") {
-            let section = page.rsplit('.').next().unwrap_or_default();
-            expected.insert(format!("usr/share/man/man{section}/{page}"));
-        } else if let Some(unit) = path.strip_prefix(&format!("{DIST}/units/")) {
+        if let Some(unit) = path.strip_prefix(&format!("{DIST}/units/")) {
             if unit != "without-bus.conf" {
                 expected.insert(format!("usr/lib/systemd/system/{unit}"));
             }
@@ -295,10 +324,8 @@ fn expected_files() -> BTreeSet<String> {
 #[test]
 fn an_installation_is_complete_and_keeps_what_the_administrator_wrote() {
     let place = Place::new();
-    install(&place);
-    let root = place.to_path_buf();
-    let mut found = BTreeSet::new();
-    files_below(&root, &mut found, &root);
+    install("stas", &programs::stas(), &place);
+    let found = installed(&place);
     assert_eq!(found, expected_files());
     for file in &found {
         let path = place.join(file);
@@ -312,7 +339,7 @@ fn an_installation_is_complete_and_keeps_what_the_administrator_wrote() {
     }
     let conf = place.join("etc/stas/stafd.conf");
     fs::write(&conf, "[Global]\ntron=true\n").expect("writable");
-    install(&place);
+    install("stas", &programs::stas(), &place);
     assert_eq!(fs::read_to_string(&conf).expect("readable"), "[Global]\ntron=true\n");
     assert!(place.join("etc/stas/stafd.conf.new").exists(), "the new default is at hand");
     assert!(!place.join("etc/stas/stacd.conf.new").exists(), "an unchanged file needs none");
@@ -322,35 +349,52 @@ fn an_installation_is_complete_and_keeps_what_the_administrator_wrote() {
 #[test]
 fn an_installation_of_microvm_brings_all_examples() {
     let place = Place::new();
-    let built = programs::microvm();
-    let done = Command::new(tree::root().join("bin/microvm/dist/install.sh"))
-        .env("DESTDIR", "")
-        .env("PREFIX", place.join("usr"))
-        .env("BUILT", built)
-        .output()
-        .expect("the script runs");
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    let mut found = BTreeSet::new();
-    let root = place.join("usr");
-    files_below(&root, &mut found, &root);
-    let doc = "share/doc/microvm";
+    install("microvm", &programs::microvm(), &place);
+    let doc = "usr/share/doc/microvm";
     let examples = tree::paths().into_iter().filter_map(|path| {
         let inner = path.strip_prefix("bin/microvm/examples/")?.to_owned();
         Some(format!("{doc}/examples/{inner}"))
     });
     let mut expected: BTreeSet<String> = examples.collect();
-    for file in [
-        "bin/microvm",
-        "share/bash-completion/completions/microvm",
-        "share/zsh/site-functions/_microvm",
-        "share/fish/vendor_completions.d/microvm.fish",
-    ] {
-        expected.insert(file.to_owned());
-    }
+    expected.insert("usr/bin/microvm".to_owned());
+    expected.extend(completions("microvm").into_iter().chain(pages("microvm")));
     for file in ["schema.json", "LICENSE-APACHE", "LICENSE-MIT"] {
         expected.insert(format!("{doc}/{file}"));
     }
-    assert_eq!(found, expected);
+    assert_eq!(installed(&place), expected);
+}
+
+#[test]
+fn an_installation_of_tinybpf_brings_objects_that_find_their_way() {
+    let place = Place::new();
+    place.file("objects/programs/one.bpf.o", "an object");
+    install("tinybpf", &programs::tinybpf(), &place);
+    let found = installed(&place);
+    let library = "usr/lib/tinybpf";
+    let mut wanted: Vec<String> =
+        completions("tinybpf").into_iter().chain(pages("tinybpf")).collect();
+    wanted.extend(["usr/sbin/tinybpf".to_owned(), format!("{library}/one.bpf.o")]);
+    for path in tree::paths() {
+        let Some(inner) = path.strip_prefix("bin/tinybpf/") else { continue };
+        let name = inner.rsplit('/').next().unwrap_or_default();
+        if inner.starts_with("bpf/programs/") && inner.ends_with(".toml") {
+            wanted.push(format!("{library}/{name}"));
+        } else if let Some(unit) = inner.strip_prefix("dist/units/") {
+            wanted.push(format!("usr/lib/systemd/system/{unit}"));
+        } else if let Some(part) = inner.strip_prefix("dist/initramfs-tools/") {
+            wanted.push(format!("usr/share/initramfs-tools/{part}"));
+        } else if let Some(part) = inner.strip_prefix("dist/dracut/") {
+            wanted.push(format!("usr/lib/dracut/modules.d/{part}"));
+        }
+    }
+    for file in &wanted {
+        assert!(found.contains(file), "{file} is not installed");
+    }
+    for file in found.iter().filter(|file| !file.contains("/doc/") && !file.contains("/sbin/")) {
+        let text = fs::read(place.join(file)).expect("it was just listed");
+        let text = String::from_utf8_lossy(&text);
+        assert!(!text.contains("@SBINDIR@"), "{file} has an unfilled path");
+    }
 }
 
 /// What systemd itself says of the installed units, where it is installed.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The built programs, and directories to try them in.
+//! The built programs.
 //!
 //! Owns the build: cargo is asked once a process, so that what a check runs is never stale.
 
@@ -28,6 +28,16 @@ pub fn stas() -> PathBuf {
 pub fn microvm() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| build("microvm")).clone()
+}
+
+/// The directory that holds `tinybpf`, built just now, not optimised.
+///
+/// # Panics
+/// When it cannot be built.
+#[must_use]
+pub fn tinybpf() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| build("tinybpf")).clone()
 }
 
 fn build(package: &str) -> PathBuf {

@@ -7,13 +7,10 @@
 # are kept; a newer default is put beside them as NAME.new.
 set -eu
 cd "$(dirname "$0")/../../.."
-: "${DESTDIR:=}" "${PREFIX:=/usr}" "${SYSCONFDIR:=/etc}" "${BUILT:=target/release}"
+. bin/install-parts.sh
+: "${SYSCONFDIR:=/etc}"
 dist=bin/stas/dist
-bindir=$PREFIX/bin sbindir=$PREFIX/sbin share=$PREFIX/share units=$PREFIX/lib/systemd/system
-
-put() { # MODE SOURCE TARGET
-    install -D -m "$1" "$2" "$DESTDIR$3"
-}
+bindir=$PREFIX/bin sbindir=$PREFIX/sbin units=$PREFIX/lib/systemd/system
 
 unit() { # SOURCE TARGET: with the paths of this installation
     mkdir -p "$(dirname "$DESTDIR$2")"
@@ -25,7 +22,7 @@ unit() { # SOURCE TARGET: with the paths of this installation
 for program in stafd stacd; do put 755 "$BUILT/$program" "$sbindir/$program"; done
 for program in stafctl stacctl stasadm; do put 755 "$BUILT/$program" "$bindir/$program"; done
 
-for page in man/*.[1-8]; do put 644 "$page" "$share/man/man${page##*.}/${page##*/}"; done
+pages plinth.7 stafd.8 stacd.8 stafctl.1 stacctl.1 stasadm.1 stafd.conf.5 stacd.conf.5 sys.conf.5
 
 for file in "$dist"/units/*.service "$dist"/units/*.target "$dist"/units/*.d/*.conf; do
     unit "$file" "$units/${file#"$dist"/units/}"
@@ -41,20 +38,9 @@ for file in "$dist"/conf/*.conf; do
     fi
 done
 
-for program in stafd stacd stafctl stacctl stasadm; do
-    for shell in bash zsh fish; do
-        case $shell in
-            bash) target=$share/bash-completion/completions/$program ;;
-            zsh) target=$share/zsh/site-functions/_$program ;;
-            fish) target=$share/fish/vendor_completions.d/$program.fish ;;
-        esac
-        mkdir -p "$(dirname "$DESTDIR$target")"
-        "$BUILT/$program" --completions "$shell" >"$DESTDIR$target"
-        chmod 644 "$DESTDIR$target"
-    done
-done
+for program in stafd stacd stafctl stacctl stasadm; do completions "$program" --completions; done
 
 for file in README.md CHANGELOG.md "$dist/units/without-bus.conf"; do
     put 644 "$file" "$share/doc/stas/${file##*/}"
 done
-for file in LICENSE-APACHE LICENSE-MIT; do put 644 "$file" "$share/doc/stas/$file"; done
+licences stas

@@ -8,14 +8,10 @@
 # nobody has asked for.
 set -eu
 cd "$(dirname "$0")/../../.."
-: "${DESTDIR:=}" "${PREFIX:=/usr}" "${SYSCONFDIR:=/etc}" "${BUILT:=target/release}"
-: "${OBJECTS:=target/bpf}"
+. bin/install-parts.sh
+: "${SYSCONFDIR:=/etc}" "${OBJECTS:=target/bpf}"
 dist=bin/tinybpf/dist
-sbindir=$PREFIX/sbin libdir=$PREFIX/lib/tinybpf share=$PREFIX/share
-
-put() { # MODE SOURCE TARGET
-    install -D -m "$1" "$2" "$DESTDIR$3"
-}
+sbindir=$PREFIX/sbin libdir=$PREFIX/lib/tinybpf
 
 fill() { # MODE SOURCE TARGET: with the paths of this installation
     mkdir -p "$(dirname "$DESTDIR$3")"
@@ -26,6 +22,7 @@ fill() { # MODE SOURCE TARGET: with the paths of this installation
 }
 
 put 755 "$BUILT/tinybpf" "$sbindir/tinybpf"
+pages tinybpf.8 tinybpf.toml.5
 for object in "$OBJECTS"/programs/*.bpf.o; do put 644 "$object" "$libdir/${object##*/}"; done
 for file in bin/tinybpf/bpf/programs/*.toml; do fill 644 "$file" "$libdir/${file##*/}"; done
 # The sources say what the programs do, and are where one of one's own begins.
@@ -43,15 +40,5 @@ for file in "$dist"/dracut/90tinybpf/*.sh; do
     fill 755 "$file" "$PREFIX/lib/dracut/modules.d/90tinybpf/${file##*/}"
 done
 
-for shell in bash zsh fish; do
-    case $shell in
-        bash) target=$share/bash-completion/completions/tinybpf ;;
-        zsh) target=$share/zsh/site-functions/_tinybpf ;;
-        fish) target=$share/fish/vendor_completions.d/tinybpf.fish ;;
-    esac
-    mkdir -p "$(dirname "$DESTDIR$target")"
-    "$BUILT/tinybpf" completion "$shell" >"$DESTDIR$target"
-    chmod 644 "$DESTDIR$target"
-done
-
-for file in LICENSE-APACHE LICENSE-MIT; do put 644 "$file" "$share/doc/tinybpf/$file"; done
+completions tinybpf completion
+licences tinybpf
