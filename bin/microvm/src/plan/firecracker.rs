@@ -12,7 +12,7 @@ use super::{
     Builder, Launch, MUX_SOCKET, NOTIFY_PORT, Options, Piece, Plan, Shutdown, Step, drive_letter,
     tap_multi_queue,
 };
-use crate::config::{Arch, Vm};
+use crate::config::{Arch, Interface, Vm};
 use crate::quote::bare;
 
 /// The configuration, in the package.
@@ -89,11 +89,7 @@ fn config(vm: &Vm, notify: bool, compat: bool) -> Value {
     if let Some(initrd) = &vm.initrd_path {
         set(&mut boot, "initrd_path", json!(initrd));
     }
-    let interfaces: Vec<Value> = vm
-        .interfaces
-        .iter()
-        .map(|it| json!({ "iface_id": it.id, "host_dev_name": it.id, "guest_mac": it.mac }))
-        .collect();
+    let interfaces: Vec<Value> = vm.interfaces.iter().map(|it| interface(vm, it)).collect();
     let mut config = json!({
         "boot-source": boot,
         "machine-config": {
@@ -112,6 +108,21 @@ fn config(vm: &Vm, notify: bool, compat: bool) -> Value {
     }
     merge(&mut config, Value::Object(vm.firecracker.extra_config.clone()));
     config
+}
+
+fn interface(vm: &Vm, interface: &Interface) -> Value {
+    let Interface { id, mac, .. } = interface;
+    let mut value = json!({ "iface_id": id, "host_dev_name": id, "guest_mac": mac });
+    if let Some(mtu) = interface.mtu.filter(|_| firecracker_tells_mtu(vm)) {
+        set(&mut value, "mtu", json!(mtu));
+    }
+    value
+}
+
+/// Does this version tell the guest how large packets may be?
+#[must_use]
+pub fn firecracker_tells_mtu(vm: &Vm) -> bool {
+    at_least(&vm.firecracker.version, &[1, 16])
 }
 
 fn drives(vm: &Vm, compat: bool) -> Vec<Value> {

@@ -20,6 +20,7 @@ mod words;
 use crate::config::{Hypervisor, Vm};
 
 pub use common::{command_line, drive_letter, macvtap_fds, tap_multi_queue};
+pub use firecracker::firecracker_tells_mtu;
 pub use words::{Builder, Origin, Piece, Word};
 
 /// The port on which cloud-hypervisor and firecracker guests reach the notify relay.
