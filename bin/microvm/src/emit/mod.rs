@@ -166,7 +166,8 @@ impl Emitter<'_> {
                 format!("balloon {of}{socket}{program} --name {name} --mem {mem} -- \"$@\"");
             self.call("microvm-balloon", &words);
         }
-        if vm.console == Console::Socket {
+        // Others keep their console where it is, and are warned about.
+        if vm.console == Console::Socket && vm.hypervisor == Hypervisor::Qemu {
             let socket = shell(&format!("{}-console.sock", vm.host_name));
             self.call("microvm-console", &format!("console -- {socket}"));
         }
