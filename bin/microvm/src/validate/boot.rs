@@ -29,6 +29,10 @@ pub(super) fn check(vm: &Vm, facts: &dyn Facts, options: &Options, found: &mut F
     if vm.store_on_disk && vm.store_disk.is_none() && vm.store_disk_source.is_none() {
         let text = "\"storeOnDisk\" needs \"storeDisk\" or \"storeDiskSource\"";
         found.error("MV158", "storeOnDisk", text);
+    } else if vm.store_on_disk && vm.store_disk.is_none() {
+        let text = "without \"storeDisk\" no root image is attached";
+        let hint = "`microvm image build` makes one of \"storeDiskSource\" and prints its path";
+        found.push(Diagnostic::warning("MV158", "storeDiskSource", text).hint(hint));
     }
     secrets(vm, found);
 }

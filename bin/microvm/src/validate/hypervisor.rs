@@ -88,6 +88,13 @@ const ABILITIES: &[Ability] = &[
         is_asked: |vm| vm.vsock.cid.is_some(),
         text: "vsock is not implemented for vfkit",
     },
+    Ability {
+        code: "MV235",
+        path: "hostSystem",
+        lacking: ALL & !(Q | VF),
+        is_asked: |vm| vm.host_system.is_darwin(),
+        text: "{hv} runs on Linux only (hostSystem is aarch64-darwin)",
+    },
 ];
 
 /// Types of interfaces, each with who has it.

@@ -2,7 +2,7 @@
 //! Whether the values of machines make sense together, alone and side by side.
 //!
 //! Owns every rule that needs more than one value, or more than its type: MV101 to MV170, and what
-//! one hypervisor cannot do, MV200 to MV234. All findings are collected in one run. Pure: what has
+//! one hypervisor cannot do, MV200 to MV235. All findings are collected in one run. Pure: what has
 //! to be asked of the host comes through [`Facts`], and changes findings, never what is generated.
 //! Places are not known here; a finding names the path of the option, and `pipeline` looks it up.
 
