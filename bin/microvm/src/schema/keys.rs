@@ -230,7 +230,7 @@ pub const KEYS: &[Key] = &[
         "storeDiskSource",
         Kind::Path,
         "",
-        ALL,
+        HOST,
         "a directory that `microvm image build` makes the image of",
     ),
     Key::new(

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Keys of disks, networks, shares and devices.
 
-use super::{AL, ALL, CH, CR, HOST, KT, Key, Kind, Q, SV, VF};
+use super::{AL, ALL, CH, CR, FC, HOST, KT, Key, Kind, Q, SV, VF};
 
 const END: &[Key] = &[
     Key::new("address", Kind::Text, "", Q, "an IPv4 address; empty for any"),
@@ -92,8 +92,14 @@ pub(super) const INTERFACES: &[Key] = &[
         "how it reaches the network",
     )
     .required(),
-    Key::new("id", Kind::Text, "", ALL, "the name of the interface on the host, at most 15 bytes")
-        .required(),
+    Key::new(
+        "id",
+        Kind::Text,
+        "",
+        ALL & !VF,
+        "the name of the interface on the host, at most 15 bytes",
+    )
+    .required(),
     Key::new(
         "mac",
         Kind::Text,
@@ -112,7 +118,13 @@ pub(super) const INTERFACES: &[Key] = &[
         HOST,
         "further names of the interface, which may be longer",
     ),
-    Key::new("mtu", Kind::Int(68, 65535), "", Q | CH | AL, "the largest packet in bytes"),
+    Key::new(
+        "mtu",
+        Kind::Int(68, 65535),
+        "",
+        Q | CH | FC | AL | HOST,
+        "the largest packet in bytes",
+    ),
 ];
 
 pub(super) const SHARES: &[Key] = &[
@@ -143,7 +155,7 @@ pub(super) const SHARES: &[Key] = &[
         "socket",
         Kind::Text,
         "virtiofs: hostName-virtiofs-tag.sock",
-        Q | CH | CR | SV | AL,
+        Q | CH | CR | SV | AL | HOST,
         "the socket between virtiofsd and the hypervisor",
     ),
     Key::new(

@@ -4,6 +4,7 @@
 mod alioth;
 mod decode;
 mod golden;
+mod options;
 mod qemu;
 mod support;
 mod tables;
