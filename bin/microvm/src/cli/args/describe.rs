@@ -171,7 +171,7 @@ pub(super) const COMPLETIONS: Command<Args> = Command {
     name: "completions",
     summary: "print the completions for a shell",
     flags: &[],
-    positionals: &[one("SHELL", "bash, zsh or fish")],
+    positionals: &[one("SHELL", "the shell: bash, zsh or fish")],
 };
 
 pub(super) const MAN: Command<Args> = Command {

@@ -58,7 +58,7 @@ pub(super) const KERNEL: Command<Args> = Command {
     name: "kernel",
     summary: "take the uncompressed kernel out of a compressed one",
     flags: &[OUT_FILE],
-    positionals: &[one("ACTION", "extract"), many("VMLINUZ", "the compressed kernel")],
+    positionals: &[one("ACTION", "what to do: extract"), many("VMLINUZ", "the compressed kernel")],
 };
 
 pub(super) const IMAGE: Command<Args> = Command {
@@ -66,7 +66,7 @@ pub(super) const IMAGE: Command<Args> = Command {
     summary: "make a root image of a directory, the same bytes each time",
     flags: &[OUT_FILE, TYPE, LABEL, FLAG, SET],
     positionals: &[
-        one("ACTION", "build or verify"),
+        one("ACTION", "what to do: build or verify"),
         many("PATH", "build: a directory or a description; verify: an image and its directory"),
     ],
 };
@@ -75,5 +75,5 @@ pub(super) const IMPORT_NIX: Command<Args> = Command {
     name: "import-nix",
     summary: "turn evaluated options of microvm.nix into a description",
     flags: &[],
-    positionals: &[one("FILE", "config.microvm as JSON, of `nix eval --json`")],
+    positionals: &[one("FILE", "the evaluated options `config.microvm`, as `nix eval --json` prints them")],
 };

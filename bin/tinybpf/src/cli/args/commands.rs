@@ -210,7 +210,7 @@ pub(super) const COMMANDS: &[Command<Args>] = &[
         name: "completion",
         summary: "print a completion script",
         flags: &[],
-        positionals: &[one("SHELL", "bash, zsh or fish")],
+        positionals: &[one("SHELL", "the shell: bash, zsh or fish")],
     },
     Command {
         name: "man",
