@@ -13,6 +13,7 @@ use crate::diag::Report;
 use crate::emit;
 use crate::facts::FileFacts;
 use crate::package::Tree;
+use crate::parallel::parallel;
 use crate::pipeline::{self, Loaded};
 use crate::plan;
 use crate::source::{Files, TEXT_MAX};
@@ -106,11 +107,16 @@ pub fn packages(loaded: Loaded, plan: &plan::Options, emit: &emit::Options) -> O
     let Loaded { files, machines, is_fleet, report } = loaded;
     let mut outcome = Outcome { packages: Vec::new(), is_fleet, report, files };
     if !outcome.report.has_errors() {
-        let make = |machine: pipeline::Machine| {
-            let tree = emit::package(&machine.vm, &plan::plan(&machine.vm, plan), emit);
-            Built { name: machine.name, vm: machine.vm, tree }
+        let make = |machine: &pipeline::Machine| {
+            emit::package(&machine.vm, &plan::plan(&machine.vm, plan), emit)
         };
-        outcome.packages = machines.into_iter().map(make).collect();
+        let trees = parallel(&machines, None, &make);
+        let built = |(machine, tree): (pipeline::Machine, Tree)| Built {
+            name: machine.name,
+            vm: machine.vm,
+            tree,
+        };
+        outcome.packages = machines.into_iter().zip(trees).map(built).collect();
     }
     outcome
 }

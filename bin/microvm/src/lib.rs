@@ -18,10 +18,10 @@
 //! `view` shows a machine in other forms: what its guest mounts, how two of them differ. `import`
 //! reads options of microvm.nix, `kernel` finds the kernel in a compressed one.
 //!
-//! What touches the system stands apart: `build` reads files, `image`
-//! makes root images, `ctl` talks to hypervisors, `helper`
-//! does for the scripts what a shell cannot, `host` keeps the packages of a host, `trial` starts
-//! machines to see how they do, and `cli` is the command.
+//! What touches the system stands apart: `build` reads files, `image` makes root images, `ctl`
+//! talks to hypervisors, `helper` does for the scripts what a shell cannot, `host` keeps the
+//! packages of a host, `trial` starts machines to see how they do, and `cli` is the command. What
+//! is done to many machines is done by `parallel`, on all processors.
 #![forbid(unsafe_code)]
 
 pub mod build;
@@ -39,6 +39,7 @@ pub mod import;
 pub mod kernel;
 pub mod merge;
 pub mod package;
+mod parallel;
 pub mod pipeline;
 pub mod plan;
 pub mod quote;

@@ -17,6 +17,7 @@ use std::time::SystemTime;
 use rustix::fs::{CWD, RenameFlags, renameat_with, syncfs};
 
 use super::tree::{Entry, RUNNER, Tree};
+use crate::parallel::parallel;
 
 /// The most that is read of one file of a package.
 const FILE_MAX: usize = 64 << 20;
@@ -146,8 +147,9 @@ impl Place {
         }
         let made = self.beside(&format!("tmp-{}", tree.hash().directory()));
         remove(&made)?;
-        fill(&made, tree)?;
-        Ok(Some(Staged { made, place: self.0.clone(), replaces: there.is_some() }))
+        let staged = Staged { made, place: self.0.clone(), replaces: there.is_some() };
+        fill(&staged.made, tree)?;
+        Ok(Some(staged))
     }
 
     /// A path in the same directory.
@@ -159,7 +161,7 @@ impl Place {
     }
 }
 
-/// A package that waits beside its place.
+/// A package that waits beside its place, until it is moved there or dropped.
 struct Staged {
     made: PathBuf,
     place: PathBuf,
@@ -170,7 +172,7 @@ impl Staged {
     /// Moves the package to its place; readers see the old one or the new one.
     fn commit(&self) -> Result<(), StoreError> {
         if !self.replaces {
-            return rename(&self.made, &self.place);
+            return fs::rename(&self.made, &self.place).map_err(failed("rename", &self.made));
         }
         let swap = renameat_with(CWD, &self.made, CWD, &self.place, RenameFlags::EXCHANGE);
         swap.map_err(|error| failed("replace", &self.place)(error.into()))?;
@@ -184,12 +186,11 @@ impl Staged {
 /// places: a thousand packages wait for the disk once, not for each file.
 ///
 /// # Errors
-/// As [`Place::write`]; then no package is moved.
+/// As [`Place::write`]; then no package is moved, and nothing stays beside the places.
 pub fn write_all(packages: &[(Place, &Tree)], force: bool) -> Result<Vec<Written>, StoreError> {
-    let mut staged = Vec::new();
-    for (place, tree) in packages {
-        staged.push(place.stage(tree, force)?);
-    }
+    let stage = |(place, tree): &(Place, &Tree)| place.stage(tree, force);
+    let staged: Vec<Option<Staged>> =
+        parallel(packages, None, &stage).into_iter().collect::<Result<_, _>>()?;
     // They lie in few directories, most often in one, and these on one file system.
     let parents: BTreeSet<&Path> =
         staged.iter().flatten().filter_map(|it| it.made.parent()).collect();
@@ -203,8 +204,11 @@ pub fn write_all(packages: &[(Place, &Tree)], force: bool) -> Result<Vec<Written
     Ok(staged.iter().map(done).collect())
 }
 
-fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
-    fs::rename(from, to).map_err(failed("rename", from))
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // What stays is removed by the next write of the same package.
+        drop(remove(&self.made));
+    }
 }
 
 fn remove(path: &Path) -> Result<(), StoreError> {
@@ -254,4 +258,41 @@ fn file(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreError> {
         .set_permissions(fs::Permissions::from_mode(mode))
         .map_err(failed("change the mode of", path))?;
     opened.set_modified(SystemTime::UNIX_EPOCH).map_err(failed("date", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use plinth::testing::Place as Directory;
+
+    use super::*;
+
+    fn tree(content: &str) -> Tree {
+        let mut tree = Tree::default();
+        tree.put(RUNNER, Entry::Data(content.as_bytes().to_vec()));
+        tree
+    }
+
+    fn names(at: &Directory) -> Vec<String> {
+        at.root().list("/").expect("a list")
+    }
+
+    #[test]
+    fn one_place_that_is_taken_leaves_all_as_they_were() {
+        let at = Directory::new();
+        at.file("b/other", "no package");
+        let tree = tree("{}");
+        let places: Vec<(Place, &Tree)> =
+            ["a", "b", "c"].iter().map(|name| (Place(at.join(name)), &tree)).collect();
+        assert!(matches!(write_all(&places, true), Err(StoreError::Taken(_))));
+        assert_eq!(names(&at), ["b"]);
+    }
+
+    #[test]
+    fn what_cannot_be_written_whole_is_removed() {
+        let at = Directory::new();
+        let mut odd = tree("{}");
+        odd.put("share/microvm/runner.json/inside", Entry::Data(Vec::new()));
+        assert!(matches!(Place(at.join("a")).write(&odd, false), Err(StoreError::Io(..))));
+        assert!(names(&at).is_empty());
+    }
 }

@@ -75,5 +75,8 @@ pub(super) const IMPORT_NIX: Command<Args> = Command {
     name: "import-nix",
     summary: "turn evaluated options of microvm.nix into a description",
     flags: &[],
-    positionals: &[one("FILE", "the evaluated options `config.microvm`, as `nix eval --json` prints them")],
+    positionals: &[one(
+        "FILE",
+        "the evaluated options `config.microvm`, as `nix eval --json` prints them",
+    )],
 };

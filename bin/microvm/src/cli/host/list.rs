@@ -13,7 +13,8 @@ use super::{fail, names, paint};
 use crate::host::change::CURRENT;
 use crate::host::list::{Described, Row, judge};
 use crate::host::seen::{Id, Seen};
-use crate::host::{Activity, Host, Name, Request, parallel};
+use crate::host::{Activity, Host, Name, Request};
+use crate::parallel::parallel;
 
 /// `microvm list`
 pub(super) fn list(args: &Args, host: &Host<'_>, world: &mut World<'_>) -> Result<u8, Failure> {

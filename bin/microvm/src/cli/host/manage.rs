@@ -19,9 +19,9 @@ use crate::host::change::{self, CURRENT};
 use crate::host::seen::Id;
 use crate::host::units::{Piece, pieces};
 use crate::host::{
-    Built, Hands, Host, HostError, Level, Manager, Name, Request, built, doctor, install, parallel,
-    prepare,
+    Built, Hands, Host, HostError, Level, Manager, Name, Request, built, doctor, install, prepare,
 };
+use crate::parallel::parallel;
 
 /// The declared machines.
 const DECLARED: &str = "/etc/microvm/vms.d";

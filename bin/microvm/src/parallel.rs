@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 /// Runs `work` on all `items`, on `jobs` threads or as many as there are processors.
-pub fn parallel<T: Sync, R: Send>(
+pub(crate) fn parallel<T: Sync, R: Send>(
     items: &[T],
     jobs: Option<usize>,
     work: &(dyn Fn(&T) -> R + Sync),
