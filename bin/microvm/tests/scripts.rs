@@ -108,6 +108,25 @@ fn two_builds_are_the_same_bytes_and_dates() {
 }
 
 #[test]
+fn every_directory_of_a_package_has_its_mode_and_date() {
+    for (name, built) in golden() {
+        let at = directory();
+        // What is made in such a directory begins with another mode.
+        fs::set_permissions(&at, Permissions::from_mode(0o2700)).expect("a mode");
+        let package = at.join("package");
+        Place(package.clone()).write(&built.tree, false).expect("a package");
+        let mut waiting = vec![package];
+        while let Some(directory) = waiting.pop() {
+            let found = fs::metadata(&directory).expect("a directory");
+            let facts = (found.mode() & 0o7777, found.mtime());
+            assert_eq!(facts, (0o755, 0), "{name}: {}", directory.display());
+            let entries = fs::read_dir(&directory).expect("entries").flatten();
+            waiting.extend(entries.map(|it| it.path()).filter(|it| it.is_dir()));
+        }
+    }
+}
+
+#[test]
 fn a_package_that_is_there_is_not_written_again() {
     let (_, built) = golden().remove(0);
     let at = written(&built);

@@ -220,15 +220,15 @@ fn remove(path: &Path) -> Result<(), StoreError> {
 
 /// Makes the directory `at` with everything in it.
 fn fill(at: &Path, tree: &Tree) -> Result<(), StoreError> {
-    let mut dirs = vec![at.to_owned()];
-    fs::create_dir_all(at).map_err(failed("create", at))?;
+    let names = tree.iter().map(|(name, _)| Path::new(name));
+    // Sorted, so that each stands before what is in it; the empty one is the package itself.
+    let dirs: BTreeSet<&Path> = names.flat_map(|name| name.ancestors().skip(1)).collect();
+    for dir in &dirs {
+        let dir = at.join(dir);
+        fs::create_dir_all(&dir).map_err(failed("create", &dir))?;
+    }
     for (name, entry) in tree.iter() {
         let path = at.join(name);
-        let dir = path.parent().unwrap_or(at);
-        if dirs.last().is_none_or(|last| last != dir) {
-            fs::create_dir_all(dir).map_err(failed("create", dir))?;
-            dirs.push(dir.to_owned());
-        }
         match entry {
             Entry::Program(bytes) => file(&path, bytes, 0o755)?,
             Entry::Data(bytes) => file(&path, bytes, 0o644)?,
@@ -236,10 +236,12 @@ fn fill(at: &Path, tree: &Tree) -> Result<(), StoreError> {
         }
     }
     for dir in &dirs {
-        fs::set_permissions(dir, fs::Permissions::from_mode(0o755))
-            .map_err(failed("change the mode of", dir))?;
-        let opened = File::open(dir).map_err(failed("open", dir))?;
-        opened.set_modified(SystemTime::UNIX_EPOCH).map_err(failed("date", dir))?;
+        let dir = at.join(dir);
+        // Whatever the mask of the process, or the directory around, made of the mode.
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))
+            .map_err(failed("change the mode of", &dir))?;
+        let opened = File::open(&dir).map_err(failed("open", &dir))?;
+        opened.set_modified(SystemTime::UNIX_EPOCH).map_err(failed("date", &dir))?;
     }
     Ok(())
 }
