@@ -151,6 +151,13 @@ fn a_package_that_is_there_is_not_written_again() {
 /// Runs the start script in `shell` with a program in place of ours that writes down its words.
 /// Gives all calls, each as its words.
 fn calls(package: &Path, shell: &[&str]) -> Vec<Vec<String>> {
+    let (output, calls) = run(package, shell);
+    assert!(output.status.success(), "{shell:?}: {}", said(&output));
+    calls
+}
+
+/// As [`calls`], however it ends.
+fn run(package: &Path, shell: &[&str]) -> (Output, Vec<Vec<String>>) {
     let at = directory();
     let (log, fake) = (at.join("log"), at.join("microvm"));
     let text = "#!/bin/sh\nprintf '%s\\0' \"$@\" >>\"$LOG\"\nprintf '\\001\\0' >>\"$LOG\"\n";
@@ -164,8 +171,7 @@ fn calls(package: &Path, shell: &[&str]) -> Vec<Vec<String>> {
         .env("LOG", &log)
         .output()
         .expect("a shell");
-    assert!(output.status.success(), "{shell:?}: {}", said(&output));
-    let bytes = fs::read(&log).expect("the calls");
+    let bytes = fs::read(&log).unwrap_or_default();
     let words =
         bytes.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
     let mut calls = vec![Vec::new()];
@@ -177,7 +183,76 @@ fn calls(package: &Path, shell: &[&str]) -> Vec<Vec<String>> {
         }
     }
     calls.pop();
-    calls
+    (output, calls)
+}
+
+/// The package of a machine on which nothing is odd but what `change` makes so.
+fn changed(change: impl FnOnce(&mut Vm), embed: Option<Vec<u8>>) -> PathBuf {
+    let mut vm = machine(&["x".to_owned()]);
+    change(&mut vm);
+    let (options, emit) = options();
+    let tree = emit::package(&vm, &plan(&vm, &options), &emit::Options { embed, ..emit });
+    written(&Built { name: "web1".to_owned(), vm, tree })
+}
+
+/// What stands in a script as it was written, such as a comment, ends with its line.
+#[test]
+fn commands_of_the_users_stand_alone() {
+    let package = changed(
+        |vm| {
+            vm.pre_start = "SAID='-a * '; export SAID # once".to_owned();
+            vm.extra_args_script = Some("printf '%s -b\\n' \"$SAID\" # all of it".to_owned());
+        },
+        None,
+    );
+    for shell in SHELLS {
+        let calls = calls(&package, shell);
+        let launch = calls.last().expect("a start");
+        let said = launch.iter().skip_while(|word| *word != "--split").nth(1);
+        assert_eq!(said.map(String::as_str), Some("-a *  -b"), "{shell:?}: {launch:?}");
+    }
+}
+
+#[test]
+fn what_fails_on_the_way_starts_nothing() {
+    let fails: [fn(&mut Vm); 3] = [
+        |vm| vm.pre_start = "false\necho goes on".to_owned(),
+        |vm| vm.pre_start = "echo \"$no_such_variable\"".to_owned(),
+        |vm| vm.extra_args_script = Some("echo -x; exit 3".to_owned()),
+    ];
+    for (at, fail) in fails.into_iter().enumerate() {
+        let package = changed(fail, None);
+        for shell in SHELLS {
+            let (output, calls) = run(&package, shell);
+            let started = calls.iter().flatten().any(|word| word == "launch");
+            assert!(!output.status.success() && !started, "{at} {shell:?}: {calls:?}");
+            assert!(!said(&output).contains("goes on"), "{at} {shell:?}");
+        }
+    }
+}
+
+/// A variable for `cd` that some people export would send it elsewhere, and make it talk.
+#[test]
+fn a_package_finds_itself_wherever_it_is_called_from() {
+    let program = b"#!/bin/sh\necho \"$0\"\n".to_vec();
+    let package = changed(|vm| vm.volumes.clear(), Some(program));
+    let moved = directory().join("it's \"here\" $now");
+    fs::rename(&package, &moved).expect("moved");
+    let program = moved.join("libexec/microvm");
+    for shell in SHELLS {
+        for (from, script) in
+            [(".", "bin/microvm-run"), ("bin", "microvm-run"), ("share", "../bin/microvm-run")]
+        {
+            let output = Command::new(shell[0])
+                .args(&shell[1..])
+                .arg(script)
+                .current_dir(moved.join(from))
+                .env("CDPATH", "/usr:.")
+                .output()
+                .expect("a shell");
+            assert_eq!(said(&output), format!("{}\n", program.display()), "{shell:?} {script}");
+        }
+    }
 }
 
 /// A machine in which every string that nothing restricts is one of `texts`.

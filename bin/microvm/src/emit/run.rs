@@ -20,7 +20,8 @@ pub(super) fn script(vm: &Vm, plan: &Plan, mut script: Script) -> Script {
         }
     }
     if let Some(command) = &vm.extra_args_script {
-        script.line(format!("extra=$({command})"));
+        // On lines of its own: it may end with a comment.
+        script.line(format!("extra=$(\n{command}\n)"));
     }
     start(&mut script, vm, plan);
     script

@@ -69,7 +69,8 @@ impl Script {
         if self.needs_package || (self.needs_helper && self.embedded) {
             text.push_str("here=${0%/*}\n");
             text.push_str("[ \"$here\" != \"$0\" ] || here=.\n");
-            text.push_str("package=$(cd -- \"$here/..\" && pwd -P)\n");
+            // That variable would send a relative path elsewhere, and print where.
+            text.push_str("package=$(CDPATH='' cd -- \"$here/..\" && pwd -P)\n");
         }
         if self.needs_helper {
             if self.embedded {
