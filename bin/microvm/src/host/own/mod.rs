@@ -219,9 +219,15 @@ impl<'a> Work<'a> {
         command
     }
 
-    fn note(&mut self, what: &'static str, pid: u32) -> Result<(), HostError> {
-        self.pids.push((what, pid));
-        self.host.note(self.name, &self.pids)
+    /// Writes down a child; one that cannot be is ended, as nobody would find it again.
+    fn note(&mut self, what: &'static str, child: &mut Child) -> Result<(), HostError> {
+        self.pids.push((what, child.id()));
+        let noted = self.host.note(self.name, &self.pids);
+        if noted.is_err() {
+            // Fails only when it has ended already.
+            drop(child.kill().and_then(|()| child.wait()));
+        }
+        noted
     }
 
     /// Starts the hypervisor.
@@ -233,8 +239,8 @@ impl<'a> Work<'a> {
         } else {
             with_empty_mask(&mut command).map_err(HostError::io("start", RUN))?;
         }
-        let child = command.spawn().map_err(HostError::io("start", self.at.join(RUN)))?;
-        self.note(RUN, child.id())?;
+        let mut child = command.spawn().map_err(HostError::io("start", self.at.join(RUN)))?;
+        self.note(RUN, &mut child)?;
         let hook = [child.id().to_string()];
         // A machine that is not registered is one all the same.
         if let Err(error) = self.host.hook(self.name, BOOTED, "microvm-register", &hook) {
@@ -252,8 +258,8 @@ impl<'a> Work<'a> {
         let mut command = self.script(VIRTIOFSD);
         command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
         command.env("NOTIFY_SOCKET", &path);
-        let child = command.spawn().map_err(HostError::io("start", self.at.join(VIRTIOFSD)))?;
-        self.note(VIRTIOFSD, child.id())?;
+        let mut child = command.spawn().map_err(HostError::io("start", self.at.join(VIRTIOFSD)))?;
+        self.note(VIRTIOFSD, &mut child)?;
         let patience = Duration::from_secs(self.host.settings.startup_timeout);
         let said = await_ready(&socket, child.id(), patience);
         remove_file(&path)?;

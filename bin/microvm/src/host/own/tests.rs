@@ -200,3 +200,19 @@ fn a_number_that_another_process_has_by_now_is_not_ours_to_end() {
     });
     // We live on.
 }
+
+#[test]
+fn a_process_that_cannot_be_written_down_does_not_stay() {
+    let run = format!("echo $$ >pid; {STAYS}");
+    let ground = Ground::new(&[("tap-up", ""), ("tap-down", ""), ("microvm-run", &run)]);
+    // In the place of the file is what no file replaces.
+    fs::create_dir(ground.at().join(PROCESS)).expect("a directory");
+    let error = ground.plain(|host| host.start(&name())).expect_err("no note");
+    assert!(error.to_string().ends_with(PROCESS), "{error}");
+    // It may have been ended before it said anything.
+    let pid = fs::read_to_string(ground.at().join("pid")).unwrap_or_default();
+    let process = Path::new("/proc").join(pid.trim()).join("cmdline");
+    let is_there = fs::read(process).is_ok_and(|words| !words.is_empty());
+    assert!(pid.is_empty() || !is_there, "process {pid} stays");
+    assert_eq!(ground.called().last().map(String::as_str), Some("tap-down"));
+}
