@@ -39,7 +39,8 @@ impl Peer {
         let fd = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
             .map_err(failed)?;
         // A server whose queue is full lets a connect wait: for as long as a send may.
-        set_socket_timeout(&fd, Timeout::Send, Some(left(deadline))).map_err(failed)?;
+        let left = Time::monotonic().until(deadline).max(LEAST);
+        set_socket_timeout(&fd, Timeout::Send, Some(left)).map_err(failed)?;
         rustix::net::connect(&fd, &address).map_err(failed)?;
         Ok(Self { stream: fd.into(), deadline })
     }
@@ -63,13 +64,14 @@ impl Peer {
     /// [`CtlError::Closed`], [`CtlError::TimedOut`], [`CtlError::Io`].
     pub fn send(&mut self, mut bytes: &[u8]) -> Result<(), CtlError> {
         while !bytes.is_empty() {
+            let left = self.left("sending to the hypervisor")?;
             self.stream
-                .set_write_timeout(Some(left(self.deadline)))
+                .set_write_timeout(Some(left))
                 .map_err(CtlError::io("talk to the hypervisor"))?;
             match self.stream.write(bytes) {
                 Ok(0) => return Err(CtlError::Closed),
                 Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
-                Err(error) => self.judge(error, "sending to the hypervisor")?,
+                Err(error) => Self::judge(error)?,
             }
         }
         Ok(())
@@ -81,25 +83,29 @@ impl Peer {
     /// [`CtlError::TimedOut`], [`CtlError::Io`]. A connection that was reset has ended.
     pub fn receive(&mut self, into: &mut [u8]) -> Result<usize, CtlError> {
         loop {
+            let left = self.left("waiting for the hypervisor's answer")?;
             self.stream
-                .set_read_timeout(Some(left(self.deadline)))
+                .set_read_timeout(Some(left))
                 .map_err(CtlError::io("talk to the hypervisor"))?;
             match self.stream.read(into) {
                 Ok(count) => return Ok(count),
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(0),
-                Err(error) => self.judge(error, "waiting for the hypervisor's answer")?,
+                Err(error) => Self::judge(error)?,
             }
         }
     }
 
-    /// Passes over errors after which to try again; those of time only until the deadline.
-    fn judge(&self, error: std::io::Error, what: &'static str) -> Result<(), CtlError> {
+    /// What is left until the deadline, for `what`. It is asked for before each call: a peer that
+    /// always has something to say never lets one wait.
+    fn left(&self, what: &'static str) -> Result<Duration, CtlError> {
+        let left = Time::monotonic().until(self.deadline);
+        if left.is_zero() { Err(CtlError::TimedOut(what)) } else { Ok(left.max(LEAST)) }
+    }
+
+    /// Passes over errors after which to try again.
+    fn judge(error: std::io::Error) -> Result<(), CtlError> {
         match error.kind() {
-            ErrorKind::Interrupted => Ok(()),
-            ErrorKind::WouldBlock | ErrorKind::TimedOut if Time::monotonic() < self.deadline => {
-                Ok(())
-            }
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => Err(CtlError::TimedOut(what)),
+            ErrorKind::Interrupted | ErrorKind::WouldBlock | ErrorKind::TimedOut => Ok(()),
             ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => Err(CtlError::Closed),
             _ => Err(CtlError::Io("talk to the hypervisor", error)),
         }
@@ -119,14 +125,31 @@ impl Peer {
     }
 }
 
-fn left(deadline: Time) -> Duration {
-    Time::monotonic().until(deadline).max(LEAST)
-}
-
 /// The process that listens on `path`, when it can be named.
 ///
 /// # Errors
 /// As for [`Peer::connect`].
 pub fn listener(path: &Path, deadline: Time) -> Result<Option<Pid>, CtlError> {
     Ok(Peer::connect(path, deadline)?.process())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a_peer_that_never_stops_talking_has_no_more_time_than_others() {
+        let path = std::env::temp_dir().join(format!("microvm-peer-{}", plinth::rand::uuid_v4()));
+        let listener = UnixListener::bind(&path).expect("a socket");
+        let mut peer = Peer::connect(&path, Time::monotonic()).expect("connected");
+        let (mut other, _) = listener.accept().expect("a client");
+        other.write_all(&[b'x'; 4096]).expect("said");
+        let error = peer.receive(&mut [0; 16]).expect_err("it is too late");
+        assert!(matches!(error, CtlError::TimedOut(_)), "{error}");
+        let error = peer.send(b"x").expect_err("it is too late");
+        assert!(matches!(error, CtlError::TimedOut(_)), "{error}");
+        std::fs::remove_file(path).expect("removed");
+    }
 }
