@@ -92,6 +92,23 @@ fn a_machine_from_its_creation_to_its_removal() {
 }
 
 #[test]
+fn a_root_may_be_relative() {
+    let ground = Ground::new("relative");
+    ground.program("bin/sleeper", "exec sleep 1000");
+    let path = ground.write("a.toml", "kernel = \"/vmlinuz\"\nqemu.binary = \"sleeper\"\n");
+    let here = |words: &[&str]| {
+        let path = format!("{}:/usr/bin:/bin", ground.0.join("bin").display());
+        let mut command = Command::new(PROGRAM);
+        command.args(words).args(["--root", "root"]).current_dir(&ground.0).env("PATH", path);
+        command.output().expect("the program").status.code()
+    };
+    assert_eq!(here(&["create", "a", &path, "--start"]), Some(0));
+    assert_eq!(here(&["status", "a"]), Some(0));
+    assert_eq!(here(&["stop", "a"]), Some(0));
+    assert_eq!(here(&["status", "a"]), Some(1));
+}
+
+#[test]
 fn declared_machines_are_planned_first() {
     let ground = Ground::new("apply");
     ground.describe("root/etc/microvm/vms.d/a.toml", 256);

@@ -31,9 +31,15 @@ pub(super) fn from_tree(tree: &Tree) -> impl Fn(&str) -> Option<Vec<u8>> + '_ {
 /// The identity of the package in the directory `at`.
 #[must_use]
 pub(super) fn id_at(at: &Path) -> Option<Id> {
-    identity(&reader(at), &|path| {
+    let name = at.file_name().unwrap_or_default().to_string_lossy();
+    identity(&name, &reader(at), &|path| {
         fs::read_link(at.join(path)).ok().map(|it| it.to_string_lossy().into_owned())
     })
+}
+
+/// Whether it says that there is no such directory.
+fn is_none(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
 impl Host<'_> {
@@ -42,8 +48,12 @@ impl Host<'_> {
     /// # Errors
     /// The state directory cannot be read.
     pub fn names(&self) -> Result<Vec<Name>, HostError> {
+        let directory = |name: &Name| self.directory(name).is_dir();
         match self.root.list(&self.settings.state_dir) {
-            Ok(names) => Ok(names.iter().filter_map(|name| Name::parse(name)).collect()),
+            Ok(names) => {
+                let names = names.iter().filter_map(|name| Name::parse(name));
+                Ok(names.filter(directory).collect())
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
             Err(error) => Err(HostError::io("read", self.state())(error)),
         }
@@ -60,7 +70,8 @@ impl Host<'_> {
                 .flatten()
                 .filter_map(|entry| entry.file_name().into_string().ok())
                 .collect::<Vec<String>>(),
-            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            // A file of that name is no machine either.
+            Err(error) if is_none(&error) => Vec::new(),
             Err(error) => return Err(HostError::io("read", at)(error)),
         };
         let has = |name: &str| names.iter().any(|it| it == name);
@@ -121,7 +132,7 @@ impl Host<'_> {
         let at = self.packages(name);
         let entries = match fs::read_dir(&at) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if is_none(&error) => return Ok(Vec::new()),
             Err(error) => return Err(HostError::io("read", at)(error)),
         };
         let mut found = Vec::new();

@@ -121,9 +121,17 @@ impl Profile {
     }
 }
 
-/// The identity of the package whose files `read` gives; `link` gives the targets of links.
+/// The script that every package has.
+const RUN: &str = "bin/microvm-run";
+
+/// The identity of the package whose files `read` gives; `link` gives the targets of links, `name`
+/// is that of its directory.
+///
+/// Another tool's package leads to the system in it, unless that is in an image: then the name of
+/// its directory, which has a hash in it, is all that tells it from others.
 #[must_use]
 pub fn identity(
+    name: &str,
     read: &dyn Fn(&str) -> Option<Vec<u8>>,
     link: &dyn Fn(&str) -> Option<String>,
 ) -> Option<Id> {
@@ -131,8 +139,10 @@ pub fn identity(
         let runner: Value = serde_json::from_slice(&bytes).ok()?;
         return Some(Id::new(runner.get("contentHash")?.as_str()?));
     }
-    let target = link(SYSTEM)?;
-    Some(Id::new(target.rsplit('/').next().unwrap_or(&target)))
+    match link(SYSTEM) {
+        Some(target) => Some(Id::new(target.rsplit('/').next().unwrap_or(&target))),
+        None => read(RUN).map(|_| Id::new(name)),
+    }
 }
 
 fn scalar(value: &Value) -> Option<String> {
@@ -239,9 +249,11 @@ mod tests {
     fn a_package_is_known_by_its_hash_or_by_its_system() {
         let none = |_: &str| None;
         let ours = |path: &str| (path == RUNNER).then(|| br#"{"contentHash":"abc"}"#.to_vec());
-        assert_eq!(identity(&ours, &none), Some(Id::new("abc")));
+        assert_eq!(identity("x", &ours, &none), Some(Id::new("abc")));
         let link = |path: &str| (path == SYSTEM).then(|| "/nix/store/x-system".to_owned());
-        assert_eq!(identity(&|_| None, &link), Some(Id::new("x-system")));
-        assert_eq!(identity(&|_| None, &|_| None), None);
+        let theirs = |path: &str| (path == RUN).then(Vec::new);
+        assert_eq!(identity("x-run", &theirs, &link), Some(Id::new("x-system")));
+        assert_eq!(identity("x-run", &theirs, &none), Some(Id::new("x-run")));
+        assert_eq!(identity("x-run", &|_| None, &none), None);
     }
 }

@@ -478,3 +478,59 @@ fn a_package_arrives_from_another_host() {
         assert_eq!(failure.exit, 4);
     });
 }
+
+#[test]
+fn what_is_no_directory_is_no_machine() {
+    let ground = Ground::new("odd");
+    ground.machine();
+    let state = ground.0.join("var/lib/microvms");
+    fs::write(state.join("notes"), "").expect("a file");
+    std::os::unix::fs::symlink("loop", state.join("loop")).expect("a link");
+    std::os::unix::fs::symlink("/nonexistent", state.join("gone")).expect("a link");
+    fs::create_dir(state.join("No Machine")).expect("a directory");
+    ground.plain(|host| {
+        assert_eq!(host.names().expect("a look"), [name("a")]);
+        assert_eq!(generator::wanted(host).len(), 1);
+        assert!(matches!(host.machine(&name("notes")), Err(HostError::NotFound(_))));
+    });
+}
+
+#[test]
+fn a_package_of_another_tool_is_a_package() {
+    let ground = Ground::new("foreign");
+    let path = ground.describe(512);
+    let target = "/nix/store/0123456789abcdef-microvm-qemu-a";
+    let package = ground.0.join(&target[1..]);
+    let at = ground.0.join("var/lib/microvms/a");
+    fs::create_dir_all(package.join("bin")).expect("a package");
+    let put = |script: &str, text: &str| {
+        let file = package.join("bin").join(script);
+        fs::write(&file, format!("#!/bin/sh\n{text}\n")).expect("a script");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("a mode");
+    };
+    put("microvm-run", "exec sleep 1000");
+    put("tap-up", "echo up >>log");
+    put("tap-down", "echo down >>log");
+    fs::create_dir_all(&at).expect("a machine");
+    std::os::unix::fs::symlink(target, at.join("current")).expect("a link");
+    fs::write(at.join("source"), path.display().to_string()).expect("a description");
+    fs::write(at.join("autostart"), "").expect("a mark");
+    ground.plain(|host| {
+        let a = name("a");
+        let seen = host.look(&a).expect("a look");
+        let id = seen.current_id().expect("a package").clone();
+        assert_eq!(id.as_str(), "0123456789abcdef-microvm-qemu-a");
+        assert_eq!(list::judge(&seen, &list::Described::Unknown), list::State::NotBooted(id));
+        assert!(generator::wanted(host).contains(&a));
+        host.start(&a).expect("it starts");
+        let seen = host.look(&a).expect("a look");
+        assert_eq!(seen.booted, seen.current);
+        host.stop(&a).expect("it stops");
+        assert_eq!(fs::read_to_string(at.join("log")).expect("a log"), "up\ndown\n");
+        assert_eq!(host.collect(&a, 0).map_err(|it| it.to_string()), Ok(Vec::new()));
+        host.update(&a).expect("replaced by ours");
+        assert_eq!(host.profile(&a, change::CURRENT).expect("ours").memory, Some(512));
+        let back = host.rollback(&a).expect("back at the other tool's");
+        assert_eq!(back.current.expect("a link").target, target);
+    });
+}

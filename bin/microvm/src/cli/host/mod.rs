@@ -99,8 +99,9 @@ fn with_host<T>(
     args: &Args,
     then: impl FnOnce(&Host<'_>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let root =
-        args.host.root.as_ref().or(args.internal.root.as_ref()).map_or_else(Root::system, Root::at);
+    let root = args.host.root.as_ref().or(args.internal.root.as_ref());
+    // Scripts run elsewhere, and their paths begin here.
+    let root = root.map(std::path::absolute).transpose()?.map_or_else(Root::system, Root::at);
     let program = std::env::current_exe()?.to_string_lossy().into_owned();
     let build: &Builder<'_> = &packages;
     let host = Host {

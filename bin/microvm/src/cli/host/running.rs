@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Commands that start, stop and reach machines.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -21,8 +21,8 @@ const RESOLVE: Limits = Limits { time: Duration::from_secs(10), output: 1 << 20 
 /// `microvm run`
 pub(super) fn run(args: &Args, host: &Host<'_>, _world: &mut World<'_>) -> Result<u8, Failure> {
     let word = word(args, 0)?;
-    let name = Name::parse(word).filter(|name| host.package(name, CURRENT).is_some());
-    let Some(name) = name else {
+    let machine = Name::parse(word).and_then(|it| Some((host.package(&it, CURRENT)?, it)));
+    let Some((package, name)) = machine else {
         let package = Path::new(word).canonicalize().unwrap_or_default();
         let script = package.join("bin/microvm-run");
         if !script.is_file() {
@@ -41,7 +41,7 @@ pub(super) fn run(args: &Args, host: &Host<'_>, _world: &mut World<'_>) -> Resul
         let _lock = host.lock(&name).map_err(fail)?;
         return host.run_with_setup(&name).map_err(fail);
     }
-    let mut command = Command::new(host.directory(&name).join(CURRENT).join("bin/microvm-run"));
+    let mut command = Command::new(package.join("bin/microvm-run"));
     command.current_dir(host.directory(&name));
     Err(fail(become_program(command, "to run the machine")))
 }
@@ -111,13 +111,19 @@ pub(super) fn restart_names(host: &Host<'_>, names: &[Name], wait: bool) -> Resu
     }
 }
 
-/// The package that a running machine was started with.
+/// The link to the package that a running machine was started with.
 fn running(host: &Host<'_>, name: &Name) -> Result<&'static str, Failure> {
     host.machine(name).map_err(fail)?;
     if !host.activity(name).map_err(fail)?.active {
         return Err(fail(HostError::NotRunning(name.clone())));
     }
     Ok(if host.package(name, BOOTED).is_some() { BOOTED } else { CURRENT })
+}
+
+/// A script of that package.
+fn script(host: &Host<'_>, name: &Name, script: &str) -> Result<Option<PathBuf>, Failure> {
+    let package = host.package(name, running(host, name)?);
+    Ok(package.map(|it| it.join("bin").join(script)).filter(|it| it.is_file()))
 }
 
 /// `microvm shell`
@@ -146,10 +152,8 @@ pub(super) fn shell(args: &Args, host: &Host<'_>, _world: &mut World<'_>) -> Res
 /// `microvm console`
 pub(super) fn console(args: &Args, host: &Host<'_>, _: &mut World<'_>) -> Result<u8, Failure> {
     let name = super::name(args, 0)?;
-    let link = running(host, &name)?;
-    let directory = host.directory(&name);
-    let script = directory.join(link).join("bin/microvm-console");
-    let mut command = if script.is_file() {
+    let script = script(host, &name, "microvm-console")?;
+    let mut command = if let Some(script) = script {
         Command::new(script)
     } else if host.manager == Manager::Systemd {
         let mut command = host.command("journalctl");
@@ -160,20 +164,17 @@ pub(super) fn console(args: &Args, host: &Host<'_>, _: &mut World<'_>) -> Result
         command.args(["-n", "+1", "-f", "console.log"]);
         command
     };
-    command.current_dir(directory);
+    command.current_dir(host.directory(&name));
     Err(fail(become_program(command, "to show the console")))
 }
 
 /// `microvm balloon`
 pub(super) fn balloon(args: &Args, host: &Host<'_>, _: &mut World<'_>) -> Result<u8, Failure> {
     let name = super::name(args, 0)?;
-    let link = running(host, &name)?;
-    let directory = host.directory(&name);
-    let script = directory.join(link).join("bin/microvm-balloon");
-    if !script.is_file() {
+    let Some(script) = script(host, &name, "microvm-balloon")? else {
         return Err(fail(HostError::Lacks(name, "balloon")));
-    }
+    };
     let mut command = Command::new(script);
-    command.args(args.words.iter().skip(1)).current_dir(directory);
+    command.args(args.words.iter().skip(1)).current_dir(host.directory(&name));
     Err(fail(become_program(command, "to move the balloon")))
 }

@@ -213,8 +213,14 @@ impl<'a> Work<'a> {
         Ok(child)
     }
 
+    /// Where a script of the package that runs is.
+    fn path(&self, script: &str) -> PathBuf {
+        let package = self.host.package(self.name, BOOTED);
+        package.unwrap_or_else(|| self.at.join(BOOTED)).join("bin").join(script)
+    }
+
     fn script(&self, script: &str) -> Command {
-        let mut command = Command::new(self.at.join(BOOTED).join("bin").join(script));
+        let mut command = Command::new(self.path(script));
         command.current_dir(&self.at);
         command
     }
@@ -239,7 +245,7 @@ impl<'a> Work<'a> {
         } else {
             with_empty_mask(&mut command).map_err(HostError::io("start", RUN))?;
         }
-        let mut child = command.spawn().map_err(HostError::io("start", self.at.join(RUN)))?;
+        let mut child = command.spawn().map_err(HostError::io("start", self.path(RUN)))?;
         self.note(RUN, &mut child)?;
         let hook = [child.id().to_string()];
         // A machine that is not registered is one all the same.
@@ -258,7 +264,7 @@ impl<'a> Work<'a> {
         let mut command = self.script(VIRTIOFSD);
         command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
         command.env("NOTIFY_SOCKET", &path);
-        let mut child = command.spawn().map_err(HostError::io("start", self.at.join(VIRTIOFSD)))?;
+        let mut child = command.spawn().map_err(HostError::io("start", self.path(VIRTIOFSD)))?;
         self.note(VIRTIOFSD, &mut child)?;
         let patience = Duration::from_secs(self.host.settings.startup_timeout);
         let said = await_ready(&socket, child.id(), patience);
@@ -272,7 +278,7 @@ impl<'a> Work<'a> {
         if let Err(error) = self.host.shut_down(self.name, Some(started.pid)) {
             warn(&format!("{}: {error}", self.name));
         }
-        let has_script = self.at.join(BOOTED).join("bin").join(SHUTDOWN).is_file();
+        let has_script = self.path(SHUTDOWN).is_file();
         if has_script && held.ends_within(END_PATIENCE) {
             return Ok(());
         }
@@ -301,8 +307,7 @@ impl<'a> Work<'a> {
         }
         let hook = |script: &str| self.host.hook(self.name, BOOTED, script, &[]).err();
         errors.extend(hook("microvm-unregister"));
-        let bin = self.at.join(BOOTED).join("bin");
-        let steps = steps(&|script| bin.join(script).is_file());
+        let steps = steps(&|script| self.path(script).is_file());
         for step in steps.iter().rev() {
             match step {
                 Step::Script(_, down) => errors.extend(hook(down)),
