@@ -13,7 +13,7 @@ use rustix::fs::{CWD, Gid, RenameFlags, Uid, chown, renameat_with};
 
 use super::change::{Action, CURRENT, OLD};
 use super::{Host, HostError, Manager, Name, units};
-use crate::package::{Place, Tree};
+use crate::package::{Place, StoreError, Tree};
 
 /// Set-group-ID and sticky: what the hypervisor makes there belongs to the group, and what root put
 /// there is safe from it.
@@ -53,12 +53,9 @@ impl<'a> Hands<'a> {
         match action {
             Action::MakeDirectory => self.make_directory(&at),
             Action::WritePackage(generation) => {
-                let place = self.host.packages(self.name);
-                make(&place)?;
-                if let Some(tree) = tree {
-                    Place(place.join(generation)).write(tree, false)?;
-                }
-                Ok(())
+                let packages = self.host.packages(self.name);
+                make(&packages)?;
+                tree.map_or(Ok(()), |tree| write(&packages, generation, tree))
             }
             Action::WriteFile(name, text) => {
                 let text = if text.is_empty() { String::new() } else { format!("{text}\n") };
@@ -181,6 +178,18 @@ fn exchange(at: &Path) -> Result<(), HostError> {
             link(at, OLD, &was)
         }
         Err(error) => Err(HostError::io("rename", current)(error.into())),
+    }
+}
+
+/// Puts a package in its place. What has its name and another content is damaged, and goes.
+fn write(packages: &Path, name: &str, tree: &Tree) -> Result<(), HostError> {
+    let place = Place(packages.join(name));
+    match place.write(tree, false) {
+        Err(StoreError::Differs(_) | StoreError::Taken(_)) => {
+            discard(packages, name)?;
+            Ok(place.write(tree, false).map(drop)?)
+        }
+        written => Ok(written.map(drop)?),
     }
 }
 

@@ -534,3 +534,19 @@ fn a_package_of_another_tool_is_a_package() {
         assert_eq!(back.current.expect("a link").target, target);
     });
 }
+
+#[test]
+fn a_damaged_package_is_made_anew() {
+    let ground = Ground::new("damaged");
+    ground.machine();
+    let current = ground.0.join("var/lib/microvms/a/current");
+    for damage in ["{", "[1]", "\0", ""] {
+        fs::write(current.join(RUNNER), damage).expect("written");
+        assert_eq!(ground.state().current_id(), None, "{damage}");
+        ground.plain(|host| host.update(&name("a")).map(drop)).expect("updated");
+        assert_eq!(ground.links()["current"], 768);
+    }
+    fs::remove_file(current.join(RUNNER)).expect("removed");
+    ground.plain(|host| host.update(&name("a")).map(drop)).expect("updated");
+    assert_eq!((ground.links()["current"], ground.leftovers()), (768, Vec::new()));
+}
