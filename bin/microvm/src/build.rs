@@ -6,7 +6,7 @@
 
 use std::env;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::config::{System, Vm};
 use crate::diag::Report;
@@ -73,14 +73,17 @@ pub fn load(path: &Path, options: &pipeline::Options) -> io::Result<Loaded> {
     };
     let shown = path.display().to_string();
     let options = pipeline::Options { system: this_system(), ..options.clone() };
-    let path = absolute.to_string_lossy();
-    Ok(pipeline::load_with(&path, &shown, &read, &options, &FileFacts))
+    Ok(pipeline::load_with(&absolute, &shown, &read, &options, &FileFacts))
 }
 
 /// The path from the root, without a look at what is there.
-fn absolute(path: &Path) -> io::Result<PathBuf> {
+fn absolute(path: &Path) -> io::Result<String> {
     let whole = env::current_dir()?.join(path);
-    Ok(PathBuf::from(crate::check::join("/", &whole.to_string_lossy())))
+    let text = whole.to_str().ok_or_else(|| {
+        let text = format!("cannot read {}: the path is not UTF-8", path.display());
+        io::Error::new(io::ErrorKind::InvalidInput, text)
+    })?;
+    Ok(crate::check::join("/", text))
 }
 
 /// Builds the packages of the description at `path`.

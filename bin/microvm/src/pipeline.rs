@@ -17,6 +17,9 @@ use crate::validate::{self, Facts, NoFacts, Subject};
 
 /// Files that extend each other; more are a circle or a mistake.
 const EXTENDS_MAX: usize = 32;
+/// Files that are read for one description. Without it, files that are extended twice, on each of
+/// their levels, would be read more often than there is time for.
+const FILES_MAX: usize = 256;
 
 /// The keys of a fleet.
 const FLEET: [&str; 2] = ["defaults", "vms"];
@@ -170,6 +173,10 @@ impl Loader<'_> {
                 Some(format!("{name} extends itself, by way of {shown}"))
             } else if above.len() >= EXTENDS_MAX {
                 Some(format!("more than {EXTENDS_MAX} files extend each other"))
+            } else if self.loaded.files.count() >= FILES_MAX {
+                let text = format!("more than {FILES_MAX} files for one description");
+                self.loaded.report.push(Diagnostic::error("MV007", "extends", text).at(item.place));
+                return;
             } else {
                 (self.read)(&path).err().map(|reason| format!("cannot read {name}: {reason}"))
             };

@@ -153,3 +153,22 @@ fn options_of_nix_become_a_description_that_is_valid() {
     fs::write(dir.join("config.json"), "[]").expect("a file");
     assert_eq!(microvm(&["import-nix", &text(&dir.join("config.json"))]).0, 3);
 }
+
+#[test]
+fn odd_files_are_refused_with_a_line() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let dir = directory("odd");
+    let large = dir.join("large.toml");
+    let size = microvm::source::TEXT_MAX as u64 + 1;
+    fs::File::create(&large).and_then(|it| it.set_len(size)).expect("a file");
+    let (status, said) = microvm(&["check", &text(&large)]);
+    assert_eq!(status, 3);
+    assert!(said.contains("error[MV007]") && said.contains("file too large"), "{said}");
+    let name = dir.join(std::ffi::OsStr::from_bytes(b"\xff.toml"));
+    fs::write(&name, "kernel = \"k\"\n").expect("a file");
+    let output = Command::new(env!("CARGO_BIN_EXE_microvm")).arg("check").arg(&name).output();
+    let output = output.expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.ends_with("the path is not UTF-8\n") && said.lines().count() == 1, "{said}");
+}

@@ -154,6 +154,19 @@ fn circles_are_found_however_long_they_are() {
 }
 
 #[test]
+fn files_that_are_extended_again_and_again_have_an_end() {
+    let both = |at: usize| format!("extends = [\"{0}.toml\", \"{0}.toml\"]", at + 1);
+    let chain: Vec<(String, String)> = (0..10).map(|at| (format!("{at}.toml"), both(at))).collect();
+    let mut files: Vec<(&str, &str)> =
+        chain.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    files.extend([("10.toml", "kernel = \"k\""), ("in.toml", "extends = [\"0.toml\"]")]);
+    let loaded = load_among(&files, &Options::default());
+    let found: Vec<&str> = loaded.report.iter().map(|it| it.message.as_str()).collect();
+    assert!(found.contains(&"more than 256 files for one description"), "{found:?}");
+    assert!(loaded.files.count() <= 256 && found.len() < 20, "{found:?}");
+}
+
+#[test]
 fn a_fleet_has_defaults_below_each_machine() {
     let files = [
         (

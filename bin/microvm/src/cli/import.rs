@@ -10,12 +10,14 @@ use serde_json::Value;
 use super::load::first_word;
 use super::{Args, INVALID, NOT_FOUND, World};
 use crate::import::import;
-use crate::source::TEXT_MAX;
+
+/// The most bytes of evaluated options, which are much longer than what people write.
+const OPTIONS_MAX: usize = 64 << 20;
 
 /// `microvm import-nix`
 pub(super) fn import_nix(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
     let path = Path::new(first_word(args));
-    let bytes = plinth::file::read(path, TEXT_MAX).map_err(|error| {
+    let bytes = plinth::file::read(path, OPTIONS_MAX).map_err(|error| {
         let status = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { FAILED };
         Failure::new(status, format!("cannot read {}: {error}", path.display()))
     })?;

@@ -12,8 +12,8 @@ use std::path::Path;
 
 use crate::diag::Diagnostic;
 
-/// The most bytes of one description.
-pub const TEXT_MAX: usize = 64 << 20;
+/// The most bytes of one description; a fleet of ten thousand machines has less.
+pub const TEXT_MAX: usize = 8 << 20;
 
 /// A byte of a text. Ordered by file, then by offset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,38 +35,55 @@ pub struct Position {
     pub column: usize,
 }
 
+/// A text that a description was read from.
+#[derive(Clone, Debug)]
+struct File {
+    path: String,
+    text: String,
+    /// Where its lines begin.
+    lines: Vec<usize>,
+}
+
 /// The texts that descriptions were read from.
 #[derive(Clone, Debug, Default)]
-pub struct Files(Vec<(String, String)>);
+pub struct Files(Vec<File>);
 
 impl Files {
     /// Adds a text, and gives its number.
     pub fn add(&mut self, path: impl Into<String>, text: impl Into<String>) -> u32 {
-        self.0.push((path.into(), text.into()));
+        let (path, text) = (path.into(), text.into());
+        let ends = text.match_indices('\n').map(|(at, _)| at + 1);
+        let lines = std::iter::once(0).chain(ends).collect();
+        self.0.push(File { path, text, lines });
         u32::try_from(self.0.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// How many texts there are.
+    #[must_use]
+    pub const fn count(&self) -> usize {
+        self.0.len()
     }
 
     /// The name of the text with this number.
     #[must_use]
     pub fn path(&self, file: u32) -> &str {
-        self.get(file).map_or("", |(path, _)| path)
+        self.get(file).map_or("", |file| &file.path)
     }
 
-    fn get(&self, file: u32) -> Option<&(String, String)> {
+    fn get(&self, file: u32) -> Option<&File> {
         self.0.get(usize::try_from(file).ok()?)
     }
 
     /// Line and column of a place.
     #[must_use]
     pub fn position(&self, place: Place) -> Position {
-        let Some((path, text)) = self.get(place.file) else {
+        let Some(File { path, text, lines }) = self.get(place.file) else {
             return Position { path: String::new(), line: 1, column: 1 };
         };
-        let offset = usize::try_from(place.offset).unwrap_or(usize::MAX);
-        let before = text.get(..offset).unwrap_or(text);
-        let start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let line = before.matches('\n').count() + 1;
-        let column = before.get(start..).unwrap_or_default().chars().count() + 1;
+        let offset = usize::try_from(place.offset).unwrap_or(usize::MAX).min(text.len());
+        let line = lines.partition_point(|start| *start <= offset);
+        let start = line.checked_sub(1).and_then(|at| lines.get(at)).copied().unwrap_or(0);
+        let column = text.get(start..offset).unwrap_or_default().chars().count() + 1;
         Position { path: path.clone(), line, column }
     }
 
@@ -75,7 +92,7 @@ impl Files {
     /// # Errors
     /// MV001, with what the parser says.
     pub fn parse(&self, file: u32) -> Result<Node, Vec<Diagnostic>> {
-        let Some((path, text)) = self.get(file) else { return Ok(Node::default()) };
+        let Some(File { path, text, .. }) = self.get(file) else { return Ok(Node::default()) };
         if Path::new(path).extension().is_some_and(|it| it.eq_ignore_ascii_case("json")) {
             json::parse(text, file).map_err(|error| vec![*error])
         } else {

@@ -57,3 +57,18 @@ fn damaged_json_is_located() {
     let deep = "[".repeat(5000) + &"]".repeat(5000);
     assert!(tree("a.json", &deep).1.is_err());
 }
+
+#[test]
+fn a_place_has_its_line_and_its_column_in_characters() {
+    let text = "é = 1\n\nb = 2\n";
+    let mut files = Files::default();
+    let file = files.add("a.toml", text);
+    let found = |offset| at(&files, Place { file, offset });
+    for (offset, want) in
+        [(0, (1, 1)), (2, (1, 2)), (6, (1, 6)), (7, (2, 1)), (8, (3, 1)), (10, (3, 3))]
+    {
+        assert_eq!(found(offset), want, "{offset}");
+    }
+    // Behind the end, and inside of a character.
+    assert_eq!((found(14), found(999), found(1).0), ((4, 1), (4, 1), 1));
+}
