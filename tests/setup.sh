@@ -27,6 +27,9 @@ guest_programs=(dbus-daemon avahi-daemon nvme-cli udev iproute2)
 qemu_programs=(qemu-system-x86 qemu-system-arm)
 alioth_version=0.12.0
 guest_manager=(systemd)
+# What makes file systems, and the libraries for that; the rest of these packages needs Python.
+guest_filesystems=(xfsprogs btrfs-progs dosfstools
+  libblkid1 libc6 libinih1 liblzo2-2 libudev1 liburcu8 libuuid1 libzstd1 zlib1g)
 reference_programs=nvme-stas,dbus,avahi-daemon,nvme-cli,kmod,iproute2,procps,udev
 
 say() { printf '%s\n' "setup: $*"; }
@@ -178,6 +181,21 @@ tree() {
   printf '%s\n' "$*" >"$into/ready"
 }
 
+# picked NAME PACKAGE...: these packages and no others, in one unpacked tree.
+picked() {
+  local into=$cache/$1 deb
+  shift
+  [ ! -e "$into/ready" ] || return 0
+  private_lists "$guest_suite"
+  say "fetching $*"
+  rm -rf "$into"
+  mkdir -p "$into/deb"
+  (cd "$into/deb" && private_apt apt-get download -qq "$@")
+  for deb in "$into"/deb/*.deb; do dpkg-deb -x "$deb" "$into"; done
+  rm -rf "$into/deb"
+  printf '%s\n' "$*" >"$into/ready"
+}
+
 # The daemon that serves directories to virtual machines, of the newest suite, with every library and
 # the loader that these need: the host's may be older.
 virtiofsd() {
@@ -269,6 +287,7 @@ guest() {
   done
   tree programs "${guest_programs[@]}" # what some scenarios run beside ours
   tree manager "${guest_manager[@]}"   # the service manager of others
+  picked filesystems "${guest_filesystems[@]}"
   virtiofsd
 }
 

@@ -4,6 +4,7 @@
 //! Descriptors are borrowed in and owned out. Every function is safe to call with any argument. One
 //! file per kernel interface; each opens `unsafe_code` for itself and says why.
 
+pub mod backing;
 pub mod exec;
 pub mod fd;
 pub mod filter;

@@ -46,6 +46,7 @@ scenarios! {
     root_demo_6_1: "demo" on V6_1;
     root_machines_6_1: "machines" on V6_1;
     root_machines_6_12: "machines" on V6_12;
+    root_kernel_6_1: "kernel" on V6_1;
     root_connects_6_1: "connects" on V6_1;
     root_connects_6_12: "connects" on V6_12;
     root_fake_dc_6_1: "fake-dc" on V6_1;

@@ -19,9 +19,8 @@ const LIBRARY_DIRS: [&str; 6] =
     ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "lib64", "usr/lib64", "lib", "usr/lib"];
 /// Modules that each guest loads: the initiator and the target over TCP.
 const MODULES: [&str; 5] = ["configfs", "nvmet", "nvmet-tcp", "nvme-fabrics", "nvme-tcp"];
-/// What the reference disk takes besides, in this order.
-const DISK_MODULES: [&str; 4] =
-    ["virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk"];
+/// What virtual PCI devices take besides, in this order.
+const PCI_MODULES: [&str; 3] = ["virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci"];
 /// Our daemons, clients and the administrator's tool, and where they go.
 pub const STAS: [(&str, &str); 5] = [
     ("stafd", "usr/sbin"),
@@ -38,6 +37,9 @@ const MANAGER: [&str; 5] = [
     "bin/systemctl",
     "bin/systemd-sysusers",
 ];
+/// What makes file systems, and what looks at them.
+const FILE_SYSTEMS: [&str; 5] =
+    ["sbin/mkfs.xfs", "sbin/mkfs.btrfs", "sbin/mkfs.vfat", "sbin/xfs_repair", "bin/btrfs"];
 /// Its units beside targets and slices.
 const MANAGER_UNITS: [&str; 4] = [
     "systemd-reboot.service",
@@ -79,8 +81,11 @@ pub fn pack(
 
     let mut wanted: Vec<&str> = MODULES.to_vec();
     wanted.extend(scenario.needs.modules);
+    if scenario.needs.reference || scenario.needs.iommu {
+        wanted.extend(PCI_MODULES);
+    }
     if scenario.needs.reference {
-        wanted.extend(DISK_MODULES);
+        wanted.push("virtio_blk");
     }
     modules(&mut archive, &found.modules(kernel)?, &wanted)?;
 
@@ -105,6 +110,12 @@ pub fn pack(
         objects(&mut archive, found)?;
     }
     foreign(&mut archive, found, scenario)?;
+    if scenario.needs.file_systems {
+        let tree = found.file_systems()?;
+        for path in FILE_SYSTEMS {
+            program(&mut archive, &tree, &tree.join(path), path)?;
+        }
+    }
     let setting = format!(
         "scenario={}\nkernel={kernel}\nseconds={}\nshell={}\n",
         scenario.name,

@@ -87,6 +87,15 @@ impl Lab {
         Ok(self.root.join("programs"))
     }
 
+    /// The tree with the programs that make file systems.
+    ///
+    /// # Errors
+    /// [`Missing`] when it was not brought.
+    pub fn file_systems(&self) -> Result<PathBuf, Missing> {
+        self.piece("filesystems/ready", "the tree of file systems' programs", "guest")?;
+        Ok(self.root.join("filesystems"))
+    }
+
     /// The daemon that serves directories to virtual machines.
     ///
     /// # Errors

@@ -30,6 +30,18 @@ const KERNEL_PARAMETERS: [&str; 3] = ["console=ttyS0", "quiet", "mitigations=off
 /// Two nanoseconds for each instruction, about what an idle host emulates; no waiting for timers.
 const STEADY: &str = "shift=1,sleep=off";
 
+/// An IOMMU and devices: two functions of one slot, which it cannot tell apart, one alone, and one
+/// that it does not see. The scenario knows their places.
+const IOMMU: [&str; 7] = [
+    "intel-iommu",
+    "virtio-rng-pci,addr=8.0,multifunction=on",
+    "virtio-rng-pci,addr=8.1",
+    "virtio-rng-pci,addr=9.0",
+    "pxb-pcie,id=aside,bus_nr=32,bypass_iommu=on",
+    "pcie-pci-bridge,id=below,bus=aside",
+    "virtio-rng-pci,bus=below,addr=1.0",
+];
+
 /// What to boot.
 #[derive(Clone, Copy, Debug)]
 pub struct Machine<'a> {
@@ -45,6 +57,8 @@ pub struct Machine<'a> {
     pub console: &'a Path,
     /// Time goes by the instructions of the guest, not by the clock of the host.
     pub steady: bool,
+    /// With [`IOMMU`].
+    pub iommu: bool,
     /// Longest life of the emulator.
     pub limit: Duration,
 }
@@ -119,6 +133,11 @@ impl Machine<'_> {
         if self.steady {
             extra.extend(["-icount", STEADY, "-rtc", "clock=vm"].map(str::to_owned));
         }
+        let mut parameters = KERNEL_PARAMETERS.to_vec();
+        if self.iommu {
+            extra.extend(IOMMU.iter().flat_map(|it| ["-device", it]).map(str::to_owned));
+            parameters.push("intel_iommu=on");
+        }
         if let Some(disk) = self.disk {
             // Not a volume: what is written to it must not stay.
             let drive = format!("file={},if=virtio,format=raw,snapshot=on", disk.display());
@@ -130,13 +149,16 @@ impl Machine<'_> {
             "initrdPath": self.image,
             "mem": self.memory_mib,
             "cpu": "qemu64,+rdrand",
-            "kernelParams": KERNEL_PARAMETERS,
+            "kernelParams": parameters,
             "console": "none",
             "socket": false,
             "machineId": false,
             "optimize": { "enable": false },
             "qemu": {
-                "machine": "pc", "accel": "tcg", "serialConsole": false, "extraArgs": extra,
+                "machine": if self.iommu { "q35" } else { "pc" },
+                "accel": "tcg",
+                "serialConsole": false,
+                "extraArgs": extra,
             },
         });
         let read = |_: &str| Ok(description.to_string());

@@ -93,6 +93,7 @@ impl Setup {
             image: &self.image,
             memory_mib: self.needs.memory_mib,
             steady: self.needs.steady,
+            iommu: self.needs.iommu,
             disk: self.disk.as_deref(),
             console: &self.console,
             limit,

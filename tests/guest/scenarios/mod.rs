@@ -15,6 +15,7 @@ pub mod demo;
 pub mod fake;
 pub mod follow;
 pub mod hostile;
+pub mod kernel;
 pub mod machines;
 pub mod many;
 pub mod mixed;
@@ -83,6 +84,10 @@ pub struct Needs {
     pub ip: bool,
     /// The foreign command `nvme`.
     pub nvme_cli: bool,
+    /// The foreign commands that make and check XFS, btrfs and vfat.
+    pub file_systems: bool,
+    /// An IOMMU, and PCI devices that nobody needs.
+    pub iommu: bool,
     /// The disk with the reference implementation.
     pub reference: bool,
     /// A clock that goes by the guest's instructions, whatever else the host does.
@@ -105,6 +110,8 @@ impl Needs {
         udev: false,
         ip: false,
         nvme_cli: false,
+        file_systems: false,
+        iommu: false,
         reference: false,
         steady: false,
         modules: &[],
@@ -172,6 +179,7 @@ pub const ALL: &[Scenario] = &[
     storms::DEAD_TARGETS,
     storms::ADDRESS_COMES,
     machines::MACHINES,
+    kernel::KERNEL,
     many::MANY,
     mixed::REFERENCE,
     mixed::MIXED_FINDER,

@@ -14,6 +14,7 @@ mod deploy;
 mod difference;
 mod doctor;
 mod error;
+mod filesystem;
 pub mod generator;
 mod hands;
 mod install;

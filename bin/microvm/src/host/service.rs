@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use plinth::file::Root;
-use plinth::proc::{Ending, Limits, run};
+use plinth::proc::{Ending, Limits, Output, run};
 
 use super::{Host, HostError, Name};
 
@@ -121,13 +121,7 @@ impl Host<'_> {
         limits: Limits,
     ) -> Result<String, HostError> {
         let program = command.get_program().to_string_lossy().into_owned();
-        let output = match run(command, limits) {
-            Ok(output) => output,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(HostError::NoProgram(program, why));
-            }
-            Err(error) => return Err(HostError::io("start", program)(error)),
-        };
+        let output = self.output(command, why, limits)?;
         match output.ending {
             Ending::Exited(0) => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
             Ending::TimedOut => Err(HostError::TimedOut(program)),
@@ -136,6 +130,20 @@ impl Host<'_> {
                 Err(HostError::Failed(program, said.trim().to_owned()))
             }
         }
+    }
+
+    /// Runs a program to its end, whatever that is.
+    pub(super) fn output(
+        &self,
+        command: Command,
+        why: &'static str,
+        limits: Limits,
+    ) -> Result<Output, HostError> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        run(command, limits).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => HostError::NoProgram(program, why),
+            _ => HostError::io("start", program)(error),
+        })
     }
 }
 

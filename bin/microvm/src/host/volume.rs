@@ -4,20 +4,12 @@
 //! Only grows, only while the machine is stopped; the file system in it is left alone unless asked
 //! for.
 
-use std::ffi::OsStr;
-use std::fs::OpenOptions;
+use std::fs::File;
 use std::path::{Component, Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
-
-use plinth::proc::Limits;
 
 use super::change::CURRENT;
-use super::{Host, HostError, Name};
+use super::{Host, HostError, Name, filesystem};
 use crate::package::RUNNER;
-
-/// A check and a growth of a large file system take their time.
-const TOOL: Limits = Limits { time: Duration::from_secs(3600), output: 1 << 20 };
 
 /// What came of it, in MiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,30 +35,46 @@ pub fn grow(
         return Err(HostError::Running(name.clone()));
     }
     let volume = volume(host, name, image)?;
+    if volume.kind != "raw" {
+        let text = format!("{image} is of type {}, which its own tools grow", volume.kind);
+        return Err(HostError::Bad(text));
+    }
+    if with_file_system && !filesystem::can_grow(&volume.fs) {
+        return Err(HostError::Bad(format!("a file system of type {} cannot grow", volume.fs)));
+    }
     let path = place(host, name, image)?;
-    let length = path.metadata().map_err(HostError::io("look at", &path))?.len();
-    let to = size
-        .or(volume.size)
-        .ok_or_else(|| HostError::Bad(format!("{image}: no size is described, give --size")))?;
+    let file = File::options().read(true).write(true).open(&path);
+    let file = file.map_err(HostError::io("open", &path))?;
+    let length = filesystem::size(&file).map_err(HostError::io("look at", &path))?;
     let from = length >> 20;
-    let bytes = to.checked_mul(1 << 20).filter(|bytes| *bytes >= length);
-    let bytes = bytes.ok_or_else(|| {
+    let is_file = file.metadata().map_err(HostError::io("look at", &path))?.is_file();
+    let bytes = match size.or(volume.size) {
+        Some(mib) => mib.checked_mul(1 << 20),
+        // A device has the size that it has.
+        None if !is_file => Some(length),
+        None => {
+            return Err(HostError::Bad(format!("{image}: no size is described, give --size")));
+        }
+    };
+    let bytes = bytes.filter(|bytes| *bytes >= length).ok_or_else(|| {
         HostError::Bad(format!("{image} has {from} MiB already; volumes never shrink"))
     })?;
     if bytes > length {
-        let file = OpenOptions::new().write(true).open(&path);
-        file.and_then(|file| file.set_len(bytes).and_then(|()| file.sync_all()))
-            .map_err(HostError::io("grow", &path))?;
+        if !is_file {
+            return Err(HostError::Bad(format!("{image} is a device, which grows elsewhere")));
+        }
+        file.set_len(bytes).and_then(|()| file.sync_all()).map_err(HostError::io("grow", &path))?;
     }
     if with_file_system {
-        grow_file_system(host, &path, &volume.fs)?;
+        filesystem::grow(host, &path, &file, &volume.fs)?;
     }
-    Ok(Growth { from, to })
+    Ok(Growth { from, to: bytes >> 20 })
 }
 
 struct Volume {
     size: Option<u64>,
     fs: String,
+    kind: String,
 }
 
 fn volume(host: &Host<'_>, name: &Name, image: &str) -> Result<Volume, HostError> {
@@ -82,9 +90,11 @@ fn volume(host: &Host<'_>, name: &Name, image: &str) -> Result<Volume, HostError
         .find(|volume| volume.get("image").and_then(serde_json::Value::as_str) == Some(image));
     let found =
         found.ok_or_else(|| HostError::Bad(format!("MicroVM {name} has no volume {image}")))?;
-    let fs = found.get("fsType").and_then(serde_json::Value::as_str).unwrap_or("ext4");
+    let text = |key: &str, or: &str| {
+        found.get(key).and_then(serde_json::Value::as_str).unwrap_or(or).to_owned()
+    };
     let size = found.get("size").and_then(serde_json::Value::as_u64);
-    Ok(Volume { size, fs: fs.to_owned() })
+    Ok(Volume { size, fs: text("fsType", "ext4"), kind: text("imageType", "raw") })
 }
 
 /// Where the image is: as the machine sees it, from its directory.
@@ -97,28 +107,4 @@ fn place(host: &Host<'_>, name: &Name, image: &str) -> Result<PathBuf, HostError
         return Err(HostError::Bad(format!("{image} leads out of the machine's directory")));
     }
     Ok(host.directory(name).join(path))
-}
-
-fn grow_file_system(host: &Host<'_>, path: &Path, fs: &str) -> Result<(), HostError> {
-    const WHY: &str = "to grow the file system of the volume";
-    let run = |program: &str, words: &[&OsStr]| {
-        let mut command: Command = host.command(program);
-        command.args(words);
-        let search = std::env::var_os("PATH").unwrap_or_default().into_string();
-        command.env("PATH", format!("{}:/usr/sbin:/sbin", search.unwrap_or_default()));
-        host.run(command, WHY, TOOL).map(drop)
-    };
-    match fs {
-        "ext2" | "ext3" | "ext4" => {
-            // resize2fs insists on a check, whose status 1 says that it has repaired something.
-            match run("e2fsck", &["-f".as_ref(), "-p".as_ref(), path.as_os_str()]) {
-                Err(HostError::Failed(..)) | Ok(()) => {}
-                Err(error) => return Err(error),
-            }
-            run("resize2fs", &[path.as_os_str()])
-        }
-        other => Err(HostError::Bad(format!(
-            "{other} grows while it is mounted: start the machine and grow it there"
-        ))),
-    }
 }
