@@ -17,22 +17,6 @@ use crate::quote::shell;
 
 use script::Script;
 
-/// The scripts that a body of the user's is added to.
-pub const APPENDABLE: [&str; 5] = ["tap-up", "tap-down", "macvtap-up", "macvtap-down", "pci-setup"];
-
-/// The scripts that are always generated, and that `binScripts` cannot replace.
-pub const RESERVED: [&str; 9] = [
-    "microvm-run",
-    "microvm-shutdown",
-    "microvm-balloon",
-    "microvm-console",
-    "virtiofsd-run",
-    "microvm-register",
-    "microvm-unregister",
-    "pci-teardown",
-    "microvm",
-];
-
 /// What a package depends on besides the machine.
 #[derive(Clone, Debug)]
 pub struct Options {

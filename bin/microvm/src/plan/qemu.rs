@@ -140,6 +140,9 @@ pub(super) fn plan(vm: &Vm, options: &Options) -> Plan {
         b.element("interfaces", at, "a network device");
         network(&mut b, &facts, at, interface);
     }
+    if facts.usb && facts.compat {
+        b.from("devices", "a USB bus").pair("-device", "qemu-xhci");
+    }
     if let Some(cid) = vm.vsock.cid {
         let device = facts.device("vhost-vsock");
         b.from("vsock.cid", "sockets to the host")

@@ -215,7 +215,7 @@ fn qemu(vm: &Vm, found: &mut Findings) {
         let machine = &vm.qemu.machine;
         let text =
             format!("QEMU machine \"{machine}\" has no virtio-mem; set qemu.machine = \"q35\"");
-        found.error("MV204", "hotplugMem", format!("{text} (#514)"));
+        found.error("MV204", "hotplugMem", text);
     }
 }
 

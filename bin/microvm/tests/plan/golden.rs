@@ -4,10 +4,11 @@
 //! Each directory of `fixtures/microvm/golden` holds `in.toml`, `argv.txt` with one word a line,
 //! and `plan.txt` with what surrounds the command; further files of the plan stand there under
 //! their names. Where a description must be refused, `errors.txt` has what is said. A directory
-//! whose name ends in `-compat` is planned with upstream's bytes. `BLESS=1 cargo test` writes what
+//! whose name ends in `-compat` is planned with upstream's bytes, and `upstream.txt` has how they
+//! differ from ours. `BLESS=1 cargo test` writes what
 //! is missing, and only that: a file that is there is a promise.
 
-use crate::support::{cases, compare, load, plans};
+use crate::support::{cases, compare, load, name, plans, plans_as};
 use microvm::pipeline::Loaded;
 use microvm::plan::{Plan, Step, Word};
 
@@ -56,6 +57,51 @@ fn surroundings(loaded: &Loaded, plans: &[(String, Plan)]) -> String {
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
+/// What a plan gives the hypervisor: a flag with its values on each line, and the lines of files.
+fn given(plans: &[(String, Plan)]) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for (_, plan) in plans {
+        for word in plan.words.iter().map(Word::shown) {
+            match lines.last_mut() {
+                Some(line) if !word.starts_with('-') => line.push_str(&format!(" '{word}'")),
+                _ => lines.push(word),
+            }
+        }
+        for (_, bytes) in &plan.files {
+            let text = String::from_utf8(bytes.clone()).expect("files are text");
+            lines.extend(text.lines().map(|line| line.trim_end_matches(',').to_owned()));
+        }
+    }
+    lines
+}
+
+/// The lines that only one side has, in the order of both; as few as there can be.
+fn difference(ours: &[String], theirs: &[String]) -> String {
+    // How many lines the ends of both from here on have in common.
+    let mut common = vec![vec![0; theirs.len() + 1]; ours.len() + 1];
+    for (a, our) in ours.iter().enumerate().rev() {
+        for (b, their) in theirs.iter().enumerate().rev() {
+            common[a][b] = match our == their {
+                true => common[a + 1][b + 1] + 1,
+                false => common[a + 1][b].max(common[a][b + 1]),
+            };
+        }
+    }
+    let (mut a, mut b, mut text) = (0, 0, String::new());
+    while a < ours.len() || b < theirs.len() {
+        if a < ours.len() && b < theirs.len() && ours[a] == theirs[b] {
+            (a, b) = (a + 1, b + 1);
+        } else if b == theirs.len() || a < ours.len() && common[a + 1][b] >= common[a][b + 1] {
+            text.push_str(&format!("- {}\n", ours[a]));
+            a += 1;
+        } else {
+            text.push_str(&format!("+ {}\n", theirs[b]));
+            b += 1;
+        }
+    }
+    text
+}
+
 fn step(step: &Step) -> String {
     match step {
         Step::Remove(path) => format!("remove {path}"),
@@ -82,6 +128,10 @@ fn golden_command_lines_are_those_of_the_fixtures() {
         let plans = plans(&case, &loaded);
         wrong.extend(compare(&case.join("argv.txt"), &words(&loaded, &plans)));
         wrong.extend(compare(&case.join("plan.txt"), &surroundings(&loaded, &plans)));
+        if name(&case).ends_with("-compat") {
+            let ours = given(&plans_as(&loaded, false));
+            wrong.extend(compare(&case.join("upstream.txt"), &difference(&ours, &given(&plans))));
+        }
         for (path, bytes) in plans.iter().flat_map(|(_, plan)| &plan.files) {
             let name = path.rsplit('/').next().expect("a name");
             let text = String::from_utf8(bytes.clone()).expect("files are text");
@@ -93,7 +143,7 @@ fn golden_command_lines_are_those_of_the_fixtures() {
 
 #[test]
 fn every_golden_case_has_a_fixture() {
-    let names: Vec<String> = cases().iter().map(|case| crate::support::name(case)).collect();
+    let names: Vec<String> = cases().iter().map(|case| name(case)).collect();
     let missing: Vec<String> = (1..=50)
         .map(|number| format!("G{number:02}"))
         .filter(|number| !names.iter().any(|name| name.starts_with(number)))

@@ -55,7 +55,11 @@ pub(crate) fn load(case: &Path) -> Loaded {
 
 /// The plans of its machines, with their names.
 pub(crate) fn plans(case: &Path, loaded: &Loaded) -> Vec<(String, Plan)> {
-    let compat = name(case).ends_with("-compat");
+    plans_as(loaded, name(case).ends_with("-compat"))
+}
+
+/// The same, with our words or upstream's.
+pub(crate) fn plans_as(loaded: &Loaded, compat: bool) -> Vec<(String, Plan)> {
     let options = plan::Options { helper: "/usr/bin/microvm".to_owned(), compat };
     loaded.machines.iter().map(|it| (it.name.clone(), plan(&it.vm, &options))).collect()
 }
