@@ -35,19 +35,23 @@ fn options() -> (microvm::plan::Options, emit::Options) {
     (microvm::plan::Options { helper, compat: false }, emit)
 }
 
-/// The packages of every golden case that is no refusal, with the name of the case.
-fn golden() -> Vec<(String, Built)> {
+/// The packages of the golden cases whose names begin with `start`, but of those that are refused,
+/// with the name of the case.
+fn golden(start: &str) -> Vec<(String, Built)> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/microvm/golden");
     let mut all = Vec::new();
     for entry in fs::read_dir(dir).expect("the golden cases") {
         let case = entry.expect("an entry").path();
+        let name = case.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if !name.starts_with(start) {
+            continue;
+        }
         let read = |path: &str| {
             let name = path.rsplit('/').next().unwrap_or(path);
             fs::read_to_string(case.join(name)).map_err(|error| error.to_string())
         };
         let loaded = pipeline::load("/srv/vm/in.toml", "in.toml", &read, &Default::default());
         let (plan, emit) = options();
-        let name = case.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let built = packages(loaded, &plan, &emit).packages;
         all.extend(built.into_iter().map(|it| (format!("{name}/{}", it.name), it)));
     }
@@ -76,7 +80,7 @@ fn said(output: &Output) -> String {
 #[test]
 fn no_generated_script_has_a_finding() {
     let mut files = Vec::new();
-    for (_, built) in golden() {
+    for (_, built) in golden("") {
         let package = written(&built);
         files.extend(scripts(&package));
     }
@@ -97,7 +101,7 @@ fn no_generated_script_has_a_finding() {
 
 #[test]
 fn two_builds_are_the_same_bytes_and_dates() {
-    for ((name, first), (_, second)) in golden().into_iter().zip(golden()) {
+    for ((name, first), (_, second)) in golden("").into_iter().zip(golden("")) {
         assert_eq!(first.tree.hash(), second.tree.hash(), "{name}");
         let (one, other) = (written(&first), written(&second));
         assert_eq!(Place(one.clone()).read().expect("one"), Place(other).read().expect("other"));
@@ -128,7 +132,7 @@ fn every_directory_of_a_package_has_its_mode_and_date() {
 
 #[test]
 fn a_package_that_is_there_is_not_written_again() {
-    let (_, built) = golden().remove(0);
+    let (_, built) = golden("").remove(0);
     let at = written(&built);
     let place = Place(at.clone());
     let before = fs::metadata(at.join("bin")).expect("scripts").ino();
@@ -251,6 +255,109 @@ fn a_package_finds_itself_wherever_it_is_called_from() {
                 .output()
                 .expect("a shell");
             assert_eq!(said(&output), format!("{}\n", program.display()), "{shell:?} {script}");
+        }
+    }
+}
+
+/// The package of a golden case.
+fn of_case(name: &str) -> Built {
+    golden(name).remove(0).1
+}
+
+/// The text of a script.
+fn script(built: &Built, name: &str) -> Option<String> {
+    let entry = built.tree.get(&format!("bin/{name}"))?;
+    Some(String::from_utf8(entry.bytes().to_vec()).expect("a script is text"))
+}
+
+#[test]
+fn a_start_that_needs_no_help_is_the_shells_alone() {
+    let package = written(&of_case("G45"));
+    let at = directory();
+    let fake = at.join("qemu-system-x86_64");
+    fs::write(&fake, "#!/bin/sh\necho \"$0\" \"$#\"\n").expect("a program");
+    fs::set_permissions(&fake, Permissions::from_mode(0o755)).expect("its mode");
+    let path = format!("{}:/usr/bin:/bin", at.display());
+    let output = Command::new(package.join("bin/microvm-run"))
+        .env("PATH", path)
+        .env("MICROVM", "/nowhere")
+        .output()
+        .expect("the script");
+    let words = of_case("G45").tree.get("share/microvm/command.txt").map(|it| it.bytes().to_vec());
+    let words = String::from_utf8(words.expect("the words")).expect("text").lines().count();
+    assert_eq!(said(&output), format!("{} {}\n", fake.display(), words - 1));
+}
+
+#[test]
+fn scripts_are_there_for_what_can_be_done() {
+    let without = of_case("G46");
+    for name in ["microvm-shutdown", "microvm-balloon", "microvm-console", "tap-up"] {
+        assert_eq!(script(&without, name), None, "{name}");
+    }
+    let maximal = of_case("G25");
+    for (name, part) in [
+        ("microvm-shutdown", "--how powerdown"),
+        ("microvm-balloon", "--mem 4096"),
+        ("microvm-console", "vm1-console.sock"),
+        ("tap-up", "ip tuntap add name vm-a"),
+        ("macvtap-up", "type macvtap mode bridge"),
+        ("pci-setup", "internal pci-setup"),
+        ("virtiofsd-run", "internal virtiofsd"),
+    ] {
+        let text = script(&maximal, name).unwrap_or_else(|| panic!("no {name}"));
+        assert!(text.contains(part), "{name}: {text}");
+    }
+    // A console on a socket is QEMU's alone.
+    for case in ["G26", "G28", "G31"] {
+        let mut vm = of_case(case).vm;
+        vm.console = microvm::config::Console::Socket;
+        let (plans, emit) = options();
+        let tree = emit::package(&vm, &plan(&vm, &plans), &emit);
+        assert!(tree.get("bin/microvm-console").is_none(), "{case}");
+    }
+}
+
+#[test]
+fn scripts_of_the_user_are_added_and_appended() {
+    let built = of_case("G47");
+    let text = script(&built, "tap-up").expect("the script of the taps");
+    let (ours, own) = (text.find("ip tuntap add"), text.find("ip addr add 10.0.0.1/24 dev vm-a"));
+    assert!(ours.is_some() && ours < own, "{text}");
+    let down = script(&built, "tap-down").expect("the other one");
+    assert!(!down.contains("ip addr add"), "{down}");
+    let output = Command::new(written(&built).join("bin/hello")).arg("you").output();
+    assert_eq!(said(&output.expect("a script")), "hello you\n");
+}
+
+#[test]
+fn taps_have_the_queues_that_the_hypervisor_opens() {
+    for (case, several) in [
+        ("G25", Some(",queues=4")),
+        ("G26", Some(",num_queues=8,")),
+        ("G27", None),
+        ("G28", None),
+        ("G29", None),
+        ("G30", Some(",queues=4")),
+        ("G31", Some(",queue_pairs=4,")),
+    ] {
+        for vcpu in [4, 1] {
+            let vm = Vm { vcpu, ..of_case(case).vm };
+            let (plans, emit) = options();
+            let plan = plan(&vm, &plans);
+            let words: Vec<String> = plan.words.iter().map(|word| word.shown()).collect();
+            let tree = emit::package(&vm, &plan, &emit);
+            let text = |path: &str| {
+                let entry = tree.get(path).unwrap_or_else(|| panic!("{case}: no {path}"));
+                String::from_utf8_lossy(entry.bytes()).into_owned()
+            };
+            let expected = several.filter(|_| vcpu > 1);
+            let flags = if expected.is_some() { "vnet_hdr\nmulti_queue\n" } else { "vnet_hdr\n" };
+            assert_eq!(text("share/microvm/tap-flags"), flags, "{case}");
+            let is_multi = text("bin/tap-up").contains(" vnet_hdr multi_queue\n");
+            assert_eq!(is_multi, expected.is_some(), "{case}");
+            let part = several.unwrap_or("queue");
+            let opens = words.iter().any(|word| word.contains(part));
+            assert_eq!(opens, expected.is_some(), "{case}: {words:?}");
         }
     }
 }
