@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The ledgers of what the programs must do: every id has its line, and every proof it names exists.
+//! The ledgers of what the programs must do: every id has its line, every proof it names exists.
 //!
 //! Owns the form of `tests/ledger.tsv` and `tests/ledger-microvm.tsv`, and the look for the named
 //! proofs among the functions of the sources and the fixtures. Whether a proof proves what the line

@@ -113,7 +113,7 @@ fn two_builds_are_the_same_bytes_and_dates() {
 
 #[test]
 fn every_directory_of_a_package_has_its_mode_and_date() {
-    for (name, built) in golden() {
+    for (name, built) in golden("") {
         let at = directory();
         // What is made in such a directory begins with another mode.
         fs::set_permissions(&at, Permissions::from_mode(0o2700)).expect("a mode");

@@ -112,8 +112,12 @@ impl Made {
         let helper = "/usr/bin/microvm".to_owned();
         let plan = plan(vm, &plan::Options { helper: helper.clone(), compat: false });
         let options = emit::Options { source: "in.toml".to_owned(), helper, embed: None };
-        let whole = emit::package(vm, &plan, &options);
-        let read = |path: &str| whole.get(path).map(|entry| entry.bytes().to_vec());
+        let argv = [plan.program.clone()].into_iter().chain(plan.words.iter().map(Word::shown));
+        let argv = argv.collect();
+        let config = plan.files.clone();
+        let bare = Plan { program: String::new(), words: Vec::new(), files: Vec::new(), ..plan };
+        let bare = emit::package(vm, &bare, &options);
+        let read = |path: &str| bare.get(path).map(|entry| entry.bytes().to_vec());
         let mut runner: Value =
             serde_json::from_slice(&read(RUNNER).expect("it is there")).expect("JSON");
         for key in ["config", "argv", "contentHash"] {
@@ -122,11 +126,6 @@ impl Made {
         let mut lines = view::fstab(vm);
         lines.extend(view::modules(vm).into_iter().map(str::to_owned));
         lines.push(drop_in(&Settings::default(), &Profile::of(&read)));
-        let argv = [plan.program.clone()].into_iter().chain(plan.words.iter().map(Word::shown));
-        let argv = argv.collect();
-        let config = plan.files.clone();
-        let bare = Plan { program: String::new(), words: Vec::new(), files: Vec::new(), ..plan };
-        let bare = emit::package(vm, &bare, &options);
         let (mut scripts, mut meta) = (Tree::default(), Tree::default());
         for (path, entry) in bare.iter() {
             match entry {
