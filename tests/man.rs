@@ -103,6 +103,21 @@ fn pages_have_their_sections_in_order() {
     verdict(&wrong);
 }
 
+/// Quotation reaches to the end of its line, so that a second one stands inside of the first.
+#[test]
+fn a_line_quotes_once() {
+    let mut wrong = Vec::new();
+    for path in tree::paths().into_iter().filter(|path| path.starts_with("man/")) {
+        for (at, line) in tree::read(&path).lines().enumerate() {
+            let quotes = |word: &&str| matches!(*word, "Ql" | "Sq" | "Dq");
+            if line.starts_with('.') && line.split([' ', '.']).filter(quotes).count() > 1 {
+                wrong.push(format!("{path}:{}: {line}", at + 1));
+            }
+        }
+    }
+    verdict(&wrong);
+}
+
 #[test]
 fn references_lead_somewhere() {
     let pages = pages();
