@@ -247,7 +247,6 @@ fn install(family: &str, built: &Path, place: &Place) {
         .env("PREFIX", place.join("usr"))
         .env("SYSCONFDIR", place.join("etc"))
         .env("BUILT", built)
-        .env("OBJECTS", place.join("objects"))
         .output()
         .expect("the script runs");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
@@ -362,39 +361,6 @@ fn an_installation_of_microvm_brings_all_examples() {
         expected.insert(format!("{doc}/{file}"));
     }
     assert_eq!(installed(&place), expected);
-}
-
-#[test]
-fn an_installation_of_tinybpf_brings_objects_that_find_their_way() {
-    let place = Place::new();
-    place.file("objects/programs/one.bpf.o", "an object");
-    install("tinybpf", &programs::tinybpf(), &place);
-    let found = installed(&place);
-    let library = "usr/lib/tinybpf";
-    let mut wanted: Vec<String> =
-        completions("tinybpf").into_iter().chain(pages("tinybpf")).collect();
-    wanted.extend(["usr/sbin/tinybpf".to_owned(), format!("{library}/one.bpf.o")]);
-    for path in tree::paths() {
-        let Some(inner) = path.strip_prefix("bin/tinybpf/") else { continue };
-        let name = inner.rsplit('/').next().unwrap_or_default();
-        if inner.starts_with("bpf/programs/") && inner.ends_with(".toml") {
-            wanted.push(format!("{library}/{name}"));
-        } else if let Some(unit) = inner.strip_prefix("dist/units/") {
-            wanted.push(format!("usr/lib/systemd/system/{unit}"));
-        } else if let Some(part) = inner.strip_prefix("dist/initramfs-tools/") {
-            wanted.push(format!("usr/share/initramfs-tools/{part}"));
-        } else if let Some(part) = inner.strip_prefix("dist/dracut/") {
-            wanted.push(format!("usr/lib/dracut/modules.d/{part}"));
-        }
-    }
-    for file in &wanted {
-        assert!(found.contains(file), "{file} is not installed");
-    }
-    for file in found.iter().filter(|file| !file.contains("/doc/") && !file.contains("/sbin/")) {
-        let text = fs::read(place.join(file)).expect("it was just listed");
-        let text = String::from_utf8_lossy(&text);
-        assert!(!text.contains("@SBINDIR@"), "{file} has an unfilled path");
-    }
 }
 
 /// What systemd itself says of the installed units, where it is installed.

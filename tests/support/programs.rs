@@ -30,16 +30,6 @@ pub fn microvm() -> PathBuf {
     BUILT.get_or_init(|| build("microvm")).clone()
 }
 
-/// The directory that holds `tinybpf`, built just now, not optimised.
-///
-/// # Panics
-/// When it cannot be built.
-#[must_use]
-pub fn tinybpf() -> PathBuf {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| build("tinybpf")).clone()
-}
-
 fn build(package: &str) -> PathBuf {
     let built = Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--locked", "-p", package, "--bins"])

@@ -87,6 +87,8 @@ fn an_installation_is_complete_and_knows_its_own_places() {
         "opt/plinth/share/bash-completion/completions/tinybpf",
         "opt/plinth/share/fish/vendor_completions.d/tinybpf.fish",
         "opt/plinth/share/zsh/site-functions/_tinybpf",
+        "opt/plinth/share/man/man5/tinybpf.toml.5",
+        "opt/plinth/share/man/man8/tinybpf.8",
         "opt/plinth/share/doc/tinybpf/kernel.h",
         "opt/plinth/share/doc/tinybpf/LICENSE-APACHE",
         "opt/plinth/share/doc/tinybpf/LICENSE-MIT",
