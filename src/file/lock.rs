@@ -21,13 +21,14 @@ pub struct Lock {
 
 impl Lock {
     /// Takes the lock of `path`, creating the file where there is none; `None` when another holds
-    /// it.
+    /// it. A link is refused: others may be able to write where the file is.
     ///
     /// # Errors
     /// What open(2) and flock(2) say.
     pub fn try_exclusive(path: &Path) -> io::Result<Option<Self>> {
-        let file =
-            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let file = options.custom_flags(libc::O_NOFOLLOW).open(path)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Self { file })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
@@ -48,13 +49,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_link_is_not_followed() {
+        let place = crate::testing::Place::new();
+        std::os::unix::fs::symlink("elsewhere", place.join("lock")).expect("a link");
+        assert!(Lock::try_exclusive(&place.join("lock")).is_err());
+        assert!(!place.join("elsewhere").exists());
+    }
+
+    #[test]
     fn a_child_that_is_not_yet_another_program_does_not_hold_it() {
-        let path = std::env::temp_dir().join(format!("plinth-lock-{}", std::process::id()));
+        let place = crate::testing::Place::new();
+        let path = place.join("lock");
         let held = Lock::try_exclusive(&path).expect("open").expect("free");
         let of_the_child = held.file.try_clone().expect("a copy of the descriptor");
         drop(held);
         assert!(Lock::try_exclusive(&path).expect("open").is_some());
         drop(of_the_child);
-        std::fs::remove_file(&path).expect("removed");
     }
 }

@@ -30,6 +30,8 @@ pub enum HostError {
     Locked(Name),
     /// It has no description here.
     NoSource(Name),
+    /// Something that decides what root runs is not root's.
+    Foreign(PathBuf),
     /// Its description has no machine of this name.
     NotDescribed(Name, PathBuf),
     /// It has no earlier package.
@@ -91,6 +93,12 @@ impl fmt::Display for HostError {
             Self::NotRunning(name) => write!(f, "MicroVM {name} is not running"),
             Self::Locked(name) => write!(f, "another command works on {name}"),
             Self::NoSource(name) => write!(f, "{name} has no description on this host"),
+            Self::Foreign(path) => write!(
+                f,
+                "{} belongs neither to root nor to you, and would decide what you run; remove it \
+                 or give it to root",
+                path.display()
+            ),
             Self::NotDescribed(name, path) => {
                 write!(f, "{} describes no machine {name}", path.display())
             }

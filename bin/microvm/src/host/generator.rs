@@ -33,7 +33,8 @@ pub fn wanted(host: &Host<'_>) -> BTreeSet<Name> {
     let names = host.names().unwrap_or_default();
     let is_wanted = |name: &Name| {
         let Ok(seen) = host.look(name) else { return false };
-        (seen.autostart || host.settings.autostart.contains(name)) && seen.current_id().is_some()
+        let is_marked = seen.autostart || host.settings.autostart.contains(name);
+        is_marked && seen.foreign.is_empty() && seen.current_id().is_some()
     };
     names.into_iter().filter(is_wanted).collect()
 }

@@ -3,9 +3,9 @@
 //!
 //! Every change of a link or file is one rename, made durable before the next action begins.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 
 use plinth::file::replace_atomic;
@@ -143,7 +143,9 @@ impl Host<'_> {
 }
 
 fn make(path: &Path) -> Result<(), HostError> {
-    fs::create_dir_all(path).map_err(HostError::io("create", path))
+    let mut builder = DirBuilder::new();
+    // Whatever the mask is: who can write there decides what root runs.
+    builder.recursive(true).mode(0o755).create(path).map_err(HostError::io("create", path))
 }
 
 fn sync(directory: &Path) -> Result<(), HostError> {

@@ -49,6 +49,9 @@ pub enum State {
 /// The state of what was seen.
 #[must_use]
 pub fn judge(seen: &Seen, described: &Described) -> State {
+    if let Some(name) = seen.foreign.first() {
+        return State::Broken(format!("{name} belongs to somebody else"));
+    }
     let Some(current) = seen.current_id() else {
         let target = seen.current.as_ref().map_or("", |link| link.target.as_str());
         return State::Broken(format!("no package at {target}"));

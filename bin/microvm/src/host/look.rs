@@ -2,14 +2,17 @@
 //! Looks at the state directory.
 //!
 //! Nothing here takes a lock or changes anything: each link is read once, and is the old one or the
-//! new one.
+//! new one. A hypervisor may write into its machine's directory, so that of the names by which root
+//! decides what it runs only those count that root has put there, or whoever asks.
 
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::change::{AUTOSTART, BOOTED, CURRENT, DECLARATIVE, OLD, OURS, PENDING, SOURCE};
+use super::change::{
+    AUTOSTART, BOOTED, CURRENT, DECLARATIVE, GENERATIONS, OLD, OURS, PENDING, PROCESS, SOURCE,
+};
 use super::profile::{Profile, identity};
 use super::seen::{Generation, Id, Link, Seen};
 use super::{Host, HostError, Name, units};
@@ -17,6 +20,18 @@ use crate::package::Tree;
 
 /// The most that is read of a small file of a package.
 const SMALL_MAX: usize = 4 << 20;
+
+/// The names by which a command decides what it does. `booted` says what runs, and counts as far as
+/// scripts are concerned only when it can be trusted ([`Host::package`]).
+const DECIDE: &[&str] =
+    &[CURRENT, OLD, GENERATIONS, SOURCE, DECLARATIVE, AUTOSTART, PENDING, PROCESS];
+
+/// Whether a name is there and belongs to somebody who must not decide what is run: root may for
+/// root, and everybody for themselves.
+pub(super) fn is_foreign(path: &Path) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    fs::symlink_metadata(path).is_ok_and(|it| ![0, own].contains(&it.uid()))
+}
 
 /// Reads files of the package at `at`.
 fn reader(at: &Path) -> impl Fn(&str) -> Option<Vec<u8>> + '_ {
@@ -74,8 +89,12 @@ impl Host<'_> {
             Err(error) if is_none(&error) => Vec::new(),
             Err(error) => return Err(HostError::io("read", at)(error)),
         };
-        let has = |name: &str| names.iter().any(|it| it == name);
-        let source = plinth::file::read(&at.join(SOURCE), 1 << 16).ok();
+        let decide = DECIDE.iter().filter(|it| is_foreign(&at.join(it)));
+        let foreign: Vec<String> = decide.map(|it| (*it).to_owned()).collect();
+        let has =
+            |name: &str| names.iter().any(|it| it == name) && !foreign.iter().any(|it| it == name);
+        let source =
+            has(SOURCE).then(|| plinth::file::read(&at.join(SOURCE), 1 << 16).ok()).flatten();
         let mut data: Vec<String> =
             names.iter().filter(|it| !OURS.contains(&it.as_str())).cloned().collect();
         data.sort_unstable();
@@ -83,7 +102,7 @@ impl Host<'_> {
             directory: at.is_dir(),
             current: self.link(name, CURRENT),
             booted: self.link(name, BOOTED),
-            old: self.link(name, OLD),
+            old: has(OLD).then(|| self.link(name, OLD)).flatten(),
             generations: self.generations(name)?,
             source: source
                 .map(|bytes| String::from_utf8_lossy(&bytes).trim_end_matches('\n').to_owned())
@@ -93,27 +112,40 @@ impl Host<'_> {
             pending: has(PENDING),
             drop_in: self.root.read_text(units::drop_in_path(&name.unit())).ok(),
             data,
+            foreign,
         })
     }
 
     /// What is there of a machine that must be there.
     ///
     /// # Errors
-    /// There is none.
+    /// There is none, or somebody else has put a hand to it.
     pub fn machine(&self, name: &Name) -> Result<Seen, HostError> {
         let seen = self.look(name)?;
+        if let Some(name_of_file) = seen.foreign.first() {
+            return Err(HostError::Foreign(self.directory(name).join(name_of_file)));
+        }
         if seen.is_machine() { Ok(seen) } else { Err(HostError::NotFound(name.clone())) }
     }
 
     fn link(&self, name: &Name, link: &str) -> Option<Link> {
         let target = fs::read_link(self.directory(name).join(link)).ok()?;
-        let package = id_at(&self.package(name, link)?);
+        let package = id_at(&self.leads_to(name, link)?);
         Some(Link { target: target.to_string_lossy().into_owned(), package })
     }
 
-    /// The directory that one of a machine's links leads to.
+    /// The directory that one of a machine's links leads to, if the link may decide what is run.
     #[must_use]
     pub fn package(&self, name: &Name, link: &str) -> Option<PathBuf> {
+        let path = self.directory(name).join(link);
+        if is_foreign(&path) {
+            super::warn(&HostError::Foreign(path).to_string());
+            return None;
+        }
+        self.leads_to(name, link)
+    }
+
+    fn leads_to(&self, name: &Name, link: &str) -> Option<PathBuf> {
         let target = fs::read_link(self.directory(name).join(link)).ok()?;
         // An absolute link is meant below our root.
         let is_absolute = target.is_absolute();

@@ -6,15 +6,18 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 use plinth::file::replace_atomic;
 use plinth::time::Time;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::change::PROCESS;
+use super::look::is_foreign;
 use super::{Host, HostError, Name};
 
 /// A process that was started for a machine.
@@ -83,8 +86,13 @@ impl Host<'_> {
     }
 
     /// The processes of a machine that live.
+    ///
+    /// They get signals, so that nobody else may name them.
     pub(super) fn started(&self, name: &Name) -> Vec<Started> {
         let path = self.directory(name).join(PROCESS);
+        if is_foreign(&path) {
+            return Vec::new();
+        }
         let text = plinth::file::read(&path, 4096).unwrap_or_default();
         let boot = boot();
         String::from_utf8_lossy(&text)
@@ -133,9 +141,12 @@ impl Held {
     }
 }
 
-/// A file for what a machine's console says, begun anew.
+/// A file for what a machine's console says, begun anew. It stands where the hypervisor may put a
+/// link.
 pub(super) fn log(path: &Path) -> Result<(File, File), HostError> {
-    let file = File::create(path).map_err(HostError::io("create", path))?;
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true).custom_flags(OFlags::NOFOLLOW.bits() as i32);
+    let file = options.open(path).map_err(HostError::io("create", path))?;
     let other = file.try_clone().map_err(HostError::io("open", path))?;
     Ok((file, other))
 }

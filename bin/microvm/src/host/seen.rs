@@ -87,6 +87,8 @@ pub struct Seen {
     pub drop_in: Option<String>,
     /// Other names in its directory: disk images, sockets.
     pub data: Vec<String>,
+    /// Names of ours that somebody else has put there; they do not count.
+    pub foreign: Vec<String>,
 }
 
 impl Seen {

@@ -21,6 +21,7 @@ use rustix::process::Signal;
 
 use super::change::{BOOTED, CURRENT, PROCESS};
 use super::hands::{link, remove_file};
+use super::look::is_foreign;
 use super::process::{Held, Started, log};
 use super::profile::SHUTDOWN_TIMEOUT;
 use super::{Host, HostError, Name, warn};
@@ -138,9 +139,12 @@ impl Host<'_> {
     /// Makes `booted` what `current` is.
     ///
     /// # Errors
-    /// There is no current package, or the link cannot be made.
+    /// There is no current package, or somebody else has put it there; the link cannot be made.
     pub fn set_booted(&self, name: &Name) -> Result<(), HostError> {
         let at = self.directory(name);
+        if is_foreign(&at.join(CURRENT)) {
+            return Err(HostError::Foreign(at.join(CURRENT)));
+        }
         let current = fs::read_link(at.join(CURRENT)).map_err(|error| match error.kind() {
             ErrorKind::NotFound => HostError::NotFound(name.clone()),
             _ => HostError::io("read", at.join(CURRENT))(error),

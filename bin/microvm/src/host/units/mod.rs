@@ -79,6 +79,9 @@ Documentation=man:microvm-host(7)
 WantedBy=multi-user.target
 ";
 
+/// Root runs a package's scripts only behind the unit that has looked whose the link to them is.
+const CHECKED: &str = "Requires=microvm-set-booted@%i.service\n";
+
 /// The head of a unit that goes with each machine.
 fn head(what: &str, more: &str) -> String {
     format!(
@@ -144,7 +147,7 @@ fn interfaces(settings: &Settings, kind: &str) -> String {
     head(
         &format!("The {kind} interfaces"),
         &format!(
-            "After=network.target microvm-set-booted@%i.service\n\
+            "{CHECKED}After=network.target microvm-set-booted@%i.service\n\
              ConditionPathExists={state}/%i/{CURRENT}/bin/{kind}-up\n\
              \n\
              [Service]\n\
@@ -162,7 +165,7 @@ fn pci(settings: &Settings) -> String {
     head(
         "The PCI devices",
         &format!(
-            "After=microvm-set-booted@%i.service\n\
+            "{CHECKED}After=microvm-set-booted@%i.service\n\
              ConditionPathExists={state}/%i/{CURRENT}/bin/pci-setup\n\
              \n\
              [Service]\n\
@@ -179,7 +182,7 @@ fn virtiofsd(settings: &Settings) -> String {
     head(
         "The virtiofs daemons",
         &format!(
-            "After=local-fs.target microvm-set-booted@%i.service\n\
+            "{CHECKED}After=local-fs.target microvm-set-booted@%i.service\n\
              ConditionPathExists={state}/%i/{CURRENT}/bin/virtiofsd-run\n\
              StartLimitIntervalSec=0\n\
              \n\

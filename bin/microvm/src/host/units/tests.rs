@@ -72,6 +72,16 @@ fn the_machine_starts_behind_its_helpers_and_restarts_below_the_limit() {
 }
 
 #[test]
+fn scripts_run_as_root_behind_the_look_at_their_owner() {
+    for unit in ["tap-interfaces", "macvtap-interfaces", "pci-devices", "virtiofsd"] {
+        let text = text(&format!("microvm-{unit}@.service"));
+        let line = |begin: &str| text.lines().find(|it| it.starts_with(begin)).unwrap_or_default();
+        assert_eq!(line("Requires="), "Requires=microvm-set-booted@%i.service", "{unit}");
+        assert!(line("After=").ends_with("microvm-set-booted@%i.service"), "{unit}");
+    }
+}
+
+#[test]
 fn what_is_taken_down_is_what_was_booted() {
     for kind in ["tap", "macvtap"] {
         let unit = text(&format!("microvm-{kind}-interfaces@.service"));
