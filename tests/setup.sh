@@ -30,6 +30,8 @@ guest_manager=(systemd)
 # What makes file systems, and the libraries for that; the rest of these packages needs Python.
 guest_filesystems=(xfsprogs btrfs-progs dosfstools
   libblkid1 libc6 libinih1 liblzo2-2 libudev1 liburcu8 libuuid1 libzstd1 zlib1g)
+# The server of an example of microvm; it is unpacked and never runs on this machine.
+example_server=redis-server
 reference_programs=nvme-stas,dbus,avahi-daemon,nvme-cli,kmod,iproute2,procps,udev
 
 say() { printf '%s\n' "setup: $*"; }
@@ -288,6 +290,7 @@ guest() {
   tree programs "${guest_programs[@]}" # what some scenarios run beside ours
   tree manager "${guest_manager[@]}"   # the service manager of others
   picked filesystems "${guest_filesystems[@]}"
+  tree server "$example_server"
   virtiofsd
 }
 

@@ -228,7 +228,9 @@ fn examples() -> Outcome {
             .arg("-k")
             .arg(lab.kernel(Kernel::V6_1)?)
             .arg("-m")
-            .arg(lab.modules(Kernel::V6_1)?),
+            .arg(lab.modules(Kernel::V6_1)?)
+            .arg("-s")
+            .arg(lab.server()?),
     )?;
     done(
         Command::new("timeout")

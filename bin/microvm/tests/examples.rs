@@ -82,6 +82,20 @@ fn every_example_is_valid() {
 }
 
 #[test]
+fn an_example_whose_image_was_not_made_fails_before_it_starts() {
+    let mut out = Vec::new();
+    let mut world = World { env: &|_| None, out: &mut out, terminal: false };
+    let dir = directory();
+    let words = ["test-examples", "--dir", dir.to_str().expect("a path"), "--skip-preflight"];
+    let words = words.into_iter().chain(["--set", "kernel=/nowhere/vmlinuz", "valkey-server"]);
+    let status = run(words.map(OsString::from), &mut world);
+    assert_eq!(status.ok(), Some(1));
+    let said = String::from_utf8_lossy(&out);
+    assert!(said.starts_with("valkey-server: failed: "), "{said}");
+    assert!(said.ends_with("passed: 0, failed: 1, skipped: 0\n"), "{said}");
+}
+
+#[test]
 fn descriptions_say_what_the_constants_say() {
     for (name, constant) in known().examples {
         let vm = one(&name);

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use microvm::build::{Built, packages};
+use microvm::build::{self, Built, packages};
 use microvm::config::{Forward, Interface, Share, Vm, Volume};
 use microvm::package::{Place, Written};
 use microvm::plan::{Piece, Word, plan};
@@ -59,6 +59,23 @@ fn golden(start: &str) -> Vec<(String, Built)> {
     all
 }
 
+/// The packages of the examples.
+fn examples() -> Vec<Built> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let mut all = Vec::new();
+    for entry in fs::read_dir(dir).expect("the examples") {
+        let dir = entry.expect("an entry").path();
+        for file in ["vm.toml", "nested.toml"].map(|name| dir.join(name)) {
+            if file.exists() {
+                let outcome = build::build(&file, &build::Options::default()).expect("a file");
+                assert!(!outcome.packages.is_empty(), "{}: {}", file.display(), outcome.report);
+                all.extend(outcome.packages);
+            }
+        }
+    }
+    all
+}
+
 /// Writes a package into a fresh directory.
 fn written(built: &Built) -> PathBuf {
     let at = directory().join("package");
@@ -80,7 +97,7 @@ fn said(output: &Output) -> String {
 #[test]
 fn no_generated_script_has_a_finding() {
     let mut files = Vec::new();
-    for (_, built) in golden("") {
+    for built in golden("").into_iter().map(|(_, built)| built).chain(examples()) {
         let package = written(&built);
         files.extend(scripts(&package));
     }
@@ -97,6 +114,18 @@ fn no_generated_script_has_a_finding() {
             assert!(parsed.status.success(), "{shell:?} {}: {}", file.display(), said(&parsed));
         }
     }
+}
+
+#[test]
+fn a_script_of_the_users_finds_the_helper_that_it_speaks_of() {
+    let mut vm = machine(&[]);
+    vm.bin_scripts.insert("own".to_owned(), "exec \"$MICROVM\" \"$@\"".to_owned());
+    let (plan_options, mut emit_options) = options();
+    emit_options.helper = "/bin/echo".to_owned();
+    let tree = emit::package(&vm, &plan(&vm, &plan_options), &emit_options);
+    let package = written(&Built { name: String::new(), vm, tree });
+    let output = Command::new(package.join("bin/own")).arg("a word").env_remove("MICROVM").output();
+    assert_eq!(said(&output.expect("a script")), "a word\n");
 }
 
 #[test]

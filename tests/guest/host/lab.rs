@@ -105,6 +105,15 @@ impl Lab {
         Ok(self.root.join("virtiofsd/run"))
     }
 
+    /// The server for the example of microvm that needs one; its libraries are in the same tree.
+    ///
+    /// # Errors
+    /// [`Missing`] when it was not brought.
+    pub fn server(&self) -> Result<PathBuf, Missing> {
+        self.piece("server/ready", "the server for an example", "guest")?;
+        Ok(self.root.join("server/usr/bin/redis-server"))
+    }
+
     /// The tree with the service manager and its libraries.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ use crate::build::{self, build};
 use crate::package::Place;
 use crate::pipeline;
 use crate::trial::{self, Measured, Package, TrialError, Verdict, Wanted, directory};
+use crate::validate;
 
 /// The examples that need nothing but a kernel and QEMU.
 const DEFAULT: [&str; 4] = ["console-demo", "http-server", "valkey-server", "qemu-vnc"];
@@ -109,7 +110,13 @@ fn prepare(name: &str, args: &Args) -> Result<Result<Package, Outcome>, Failure>
     if let Some(accel) = &args.trial.accel {
         set.push(format!("qemu.accel={}", json!(accel)));
     }
-    let Some(path) = built(&file, &set, args, name)? else {
+    let path = match built(&file, &set, args, name) {
+        Err(failure) if failure.exit == INVALID => {
+            return Ok(Err(Outcome::Failed(failure.to_string())));
+        }
+        path => path?,
+    };
+    let Some(path) = path else {
         let text = "a fleet has no test of its own".to_owned();
         return Ok(Err(Outcome::Skipped(text)));
     };
@@ -124,6 +131,8 @@ fn built(file: &Path, set: &[String], args: &Args, name: &str) -> Result<Option<
     let load = pipeline::Options {
         set: set.to_vec(),
         hypervisor: args.hypervisor,
+        // It will be started: what it is made of must be there.
+        rules: validate::Options { strict: true, ..validate::Options::default() },
         ..pipeline::Options::default()
     };
     let outcome = build(file, &build::Options { load, ..build::Options::default() })?;

@@ -47,8 +47,10 @@ impl Script {
         self
     }
 
-    /// Adds commands of the user's as they stand, as a group, so that they may set variables.
+    /// Adds commands of the user's as they stand, as a group, so that they may set variables. Those
+    /// that speak of the helper program find it.
     pub(super) fn body(&mut self, body: &str) -> &mut Self {
+        self.needs_helper |= body.contains("$MICROVM") || body.contains("${MICROVM");
         self.line("{").line(":").line(body.trim_end_matches('\n')).line("}")
     }
 

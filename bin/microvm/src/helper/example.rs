@@ -9,7 +9,11 @@ use plinth::err::{FAILED, Failure};
 use super::{Call, connect, usage};
 use crate::cli::World;
 use crate::cli::args::Internal;
-use crate::trial::{Check, Package, check, is_open, test};
+use crate::trial::{self, Check, Package, check, is_open, test};
+
+/// How often the benchmark sends each command, and over how many connections.
+const REQUESTS: usize = 10_000;
+const CLIENTS: usize = 10;
 
 fn package(call: &Call<'_>) -> Result<Package, Failure> {
     Ok(Package::open(Path::new(call.word(0, "PACKAGE")?))?)
@@ -32,6 +36,19 @@ pub(super) fn ask(call: &Call<'_>, world: &mut World<'_>) -> Result<u8, Failure>
     let port = if what == Check::Vnc { package.example.vnc } else { package.example.host };
     let port = port.ok_or_else(|| usage(format!("{} has no such server", package.name)))?;
     for line in check(what, port, package.times.command)? {
+        world.print(&format!("{line}\n"))?;
+    }
+    Ok(0)
+}
+
+/// Measures how fast the server of a machine that runs answers.
+pub(super) fn benchmark(call: &Call<'_>, world: &mut World<'_>) -> Result<u8, Failure> {
+    call.at_most(1)?;
+    let package = package(call)?;
+    let service = package.example.service.as_deref().and_then(Check::by_name);
+    let port = package.example.host.filter(|_| service == Some(Check::Valkey));
+    let port = port.ok_or_else(|| usage(format!("{} has no such server", package.name)))?;
+    for line in trial::benchmark(port, REQUESTS, CLIENTS, package.times.command)? {
         world.print(&format!("{line}\n"))?;
     }
     Ok(0)

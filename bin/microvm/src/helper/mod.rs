@@ -59,6 +59,7 @@ pub fn run(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
         "vsock-connect" => connect::vsock(&call),
         "console" => connect::console(&call),
         "example-test" => example::run(&call, world),
+        "example-benchmark" => example::benchmark(&call, world),
         "example-check" => example::ask(&call, world),
         "example-connect" => example::console(&call),
         "example-status" => example::status(&call, world),

@@ -6,6 +6,7 @@
 //! machine is that of a runner package, started by its own script and stopped by its own script; it
 //! is gone when this process is.
 
+mod benchmark;
 mod check;
 pub mod constants;
 mod error;
@@ -15,6 +16,7 @@ pub mod nested;
 mod probe;
 mod test;
 
+pub use benchmark::benchmark;
 pub use check::{Check, check};
 pub use error::TrialError;
 pub use machine::{Running, clean_up, directory};

@@ -144,22 +144,44 @@ fn examine(
     console.run("uname -r", &mark, times.command, times.boot)?;
     let release = console.run("uname -r", "RELEASE_IS", times.command, times.command * 3)?;
     steps.push(format!("the guest runs Linux {release}"));
-    own_checks(example, times, steps)?;
+    own_checks(package, machine, steps)?;
     console.send("poweroff -f")?;
     // A machine that is gone by itself was asked to be.
     drop(machine.pause(POWEROFF, "it was stopped"));
     Ok(())
 }
 
-fn own_checks(example: &Example, times: &Times, steps: &mut Vec<String>) -> Result<(), TrialError> {
-    let service = example.service.as_deref().and_then(Check::by_name);
-    if let (Some(service), Some(port)) = (service, example.host) {
-        steps.extend(check(service, port, times.command)?);
-    }
-    if let Some(port) = example.vnc {
-        steps.extend(check(Check::Vnc, port, times.command)?);
+fn own_checks(
+    package: &Package,
+    machine: &Running,
+    steps: &mut Vec<String>,
+) -> Result<(), TrialError> {
+    let Package { example, times, .. } = package;
+    let service = example.service.as_deref().and_then(Check::by_name).zip(example.host);
+    let display = example.vnc.map(|port| (Check::Vnc, port));
+    for (what, port) in service.into_iter().chain(display) {
+        let deadline = Time::monotonic() + times.port;
+        steps.extend(until_up(
+            deadline,
+            || check(what, port, times.command),
+            || machine.pause(times.poll, "its server answered"),
+        )?);
     }
     Ok(())
+}
+
+/// Asks until there is an answer: the console may be there before the server is.
+fn until_up(
+    deadline: Time,
+    mut ask: impl FnMut() -> Result<Vec<String>, TrialError>,
+    mut pause: impl FnMut() -> Result<(), TrialError>,
+) -> Result<Vec<String>, TrialError> {
+    loop {
+        match ask() {
+            Err(TrialError::Io(..)) if Time::monotonic() < deadline => pause()?,
+            result => return result,
+        }
+    }
 }
 
 /// A guest whose console is the output of its hypervisor.
@@ -173,4 +195,35 @@ fn log_in(package: &Package, machine: &Running, steps: &mut Vec<String>) -> Resu
     }
     steps.push("the guest is up".to_owned());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_server_may_come_up_after_the_console_and_may_not_be_wrong() {
+        let late = Time::monotonic() + Duration::from_secs(600);
+        let silent = || TrialError::Io("ask".to_owned(), io::ErrorKind::UnexpectedEof.into());
+        let mut answers = vec![Ok(vec!["up".to_owned()]), Err(silent()), Err(silent())];
+        let mut pauses = 0;
+        let seen = until_up(
+            late,
+            || answers.pop().expect("one more"),
+            || {
+                pauses += 1;
+                Ok(())
+            },
+        );
+        assert_eq!((seen.expect("an answer"), pauses), (vec!["up".to_owned()], 2));
+
+        let wrong = || Err(TrialError::Answer("/: 500".to_owned()));
+        let error = until_up(late, wrong, || panic!("it waits")).expect_err("a wrong answer");
+        assert_eq!(error.to_string(), "/: 500");
+
+        let over = until_up(Time::monotonic(), || Err(silent()), || panic!("it waits"));
+        assert!(matches!(over, Err(TrialError::Io(..))));
+    }
 }
