@@ -51,6 +51,11 @@ impl Peer {
         self.deadline
     }
 
+    /// Moves that moment.
+    pub(super) fn set_deadline(&mut self, deadline: Time) {
+        self.deadline = deadline;
+    }
+
     /// The process that opened the socket, when it can be named.
     #[must_use]
     pub fn process(&self) -> Option<Pid> {

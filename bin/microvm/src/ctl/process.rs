@@ -32,16 +32,25 @@ impl Process {
     /// # Errors
     /// [`CtlError::TimedOut`] at the deadline.
     pub fn wait(&self, deadline: Time) -> Result<(), CtlError> {
+        if self.ends_by(deadline)? {
+            return Ok(());
+        }
+        Err(CtlError::TimedOut("waiting for the hypervisor to end"))
+    }
+
+    /// Whether it ends by `deadline`.
+    ///
+    /// # Errors
+    /// [`CtlError::Io`].
+    pub fn ends_by(&self, deadline: Time) -> Result<bool, CtlError> {
         loop {
             let left = Time::monotonic().until(deadline);
             let timeout = Timespec::try_from(left).ok();
             let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
             match rustix::event::poll(&mut fds, timeout.as_ref()) {
-                Ok(0) if left.is_zero() => {
-                    return Err(CtlError::TimedOut("waiting for the hypervisor to end"));
-                }
+                Ok(0) if left.is_zero() => return Ok(false),
                 Ok(0) | Err(Errno::INTR) => {}
-                Ok(_) => return Ok(()),
+                Ok(_) => return Ok(true),
                 Err(errno) => {
                     return Err(CtlError::Io("watch the hypervisor's process", errno.into()));
                 }

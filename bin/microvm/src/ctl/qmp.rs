@@ -145,14 +145,32 @@ impl Qmp {
         }
     }
 
-    /// Waits until the hypervisor closes the connection.
+    /// Whether the hypervisor closes the connection by `time`; events are passed over meanwhile.
     ///
     /// # Errors
-    /// [`CtlError::TimedOut`], [`CtlError::Io`].
-    pub fn wait_for_end(&mut self) -> Result<(), CtlError> {
+    /// [`CtlError::Io`], [`CtlError::TooLong`].
+    pub fn ends_by(&mut self, time: Time) -> Result<bool, CtlError> {
+        let deadline = self.peer.deadline();
+        self.peer.set_deadline(time.min(deadline));
+        let ended = self.pass_over();
+        self.peer.set_deadline(deadline);
+        match ended {
+            Err(CtlError::TimedOut(_)) => Ok(false),
+            other => other.map(|()| true),
+        }
+    }
+
+    /// Takes in what comes, until the end.
+    fn pass_over(&mut self) -> Result<(), CtlError> {
         let mut buffer = [0; 4096];
-        while self.peer.receive(&mut buffer)? > 0 {}
-        Ok(())
+        loop {
+            let count = self.peer.receive(&mut buffer)?;
+            if count == 0 {
+                return Ok(());
+            }
+            self.lines.feed(buffer.get(..count).unwrap_or_default())?;
+            while self.lines.next_line().is_some() {}
+        }
     }
 
     /// The next message that is no event.

@@ -2,8 +2,9 @@
 //! Asking a machine to stop, and waiting until its hypervisor has ended.
 //!
 //! Owns who is asked how, and for what is waited. Hypervisors that cannot be asked are for their
-//! caller to signal. What has stopped already is a success: a socket that does not exist, or that
-//! nobody listens on.
+//! caller to signal. A guest that still starts hears nothing, so all are asked again every few
+//! seconds; one that is about to stop takes no notice. What has stopped already is a success: a
+//! socket that does not exist, or that nobody listens on.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -21,6 +22,9 @@ use super::{CtlError, http};
 
 /// How long is waited, when nobody says otherwise.
 pub const TIMEOUT: Duration = Duration::from_secs(90);
+
+/// After how long a machine is asked again.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// The output that is taken of a program that talks to its hypervisor, in bytes.
 const OUTPUT_MAX: usize = 64 << 10;
@@ -63,8 +67,30 @@ pub fn stop(order: &Stop) -> Result<(), CtlError> {
     }
     // Before the question: afterwards the number may be another's.
     let known = order.pid.map(Process::open).transpose()?.flatten();
-    let asked = match order.hypervisor.as_str() {
-        "qemu" => return gone_is_stopped(qemu(order, known, deadline)).map(drop),
+    if order.hypervisor == "qemu" {
+        return gone_is_stopped(qemu(order, known, deadline)).map(drop);
+    }
+    let Some(listener) = gone_is_stopped(ask(order, deadline))? else { return Ok(()) };
+    for process in [known, listener].into_iter().flatten() {
+        while !process.ends_by(soon(deadline))? {
+            if Time::monotonic() >= deadline {
+                return process.wait(deadline);
+            }
+            // It may be on its way out.
+            drop(ask(order, deadline));
+        }
+    }
+    Ok(())
+}
+
+/// When to ask again.
+fn soon(deadline: Time) -> Time {
+    deadline.min(Time::monotonic() + AGAIN)
+}
+
+/// Asks once; the process that listens.
+fn ask(order: &Stop, deadline: Time) -> Result<Option<Process>, CtlError> {
+    match order.hypervisor.as_str() {
         "cloud-hypervisor" => put(order, "PUT", "/api/v1/vm.power-button", None, deadline),
         "firecracker" => {
             let body = json!({ "action_type": "SendCtrlAltDel" });
@@ -76,12 +102,7 @@ pub fn stop(order: &Stop) -> Result<(), CtlError> {
         }
         "crosvm" => crosvm(order, deadline),
         other => Err(CtlError::Unsupported(other.to_owned(), "command to stop")),
-    };
-    let Some(listener) = gone_is_stopped(asked)? else { return Ok(()) };
-    for process in [known, listener].into_iter().flatten() {
-        process.wait(deadline)?;
     }
-    Ok(())
 }
 
 /// A hypervisor that nobody can connect to any more has stopped: `None`.
@@ -101,14 +122,22 @@ fn qemu(order: &Stop, known: Option<Process>, deadline: Time) -> Result<(), CtlE
     let mut qmp = Qmp::connect(&order.socket, deadline)?;
     let listener = qmp.process().map(Process::open).transpose()?.flatten();
     let (name, arguments) = match order.how {
-        How::CtrlAltDel => ("input-send-event", keys()),
+        How::CtrlAltDel => ("input-send-event", keys(true)),
         How::Powerdown => ("system_powerdown", Value::Null),
     };
-    match qmp.execute(name, &arguments) {
-        // It may be gone before it has answered.
-        Ok(_) => qmp.wait_for_end()?,
-        Err(CtlError::Closed) => {}
-        Err(error) => return Err(error),
+    let mut asked = qmp.execute(name, &arguments).map(drop);
+    loop {
+        match asked {
+            Ok(()) if qmp.ends_by(soon(deadline))? => break,
+            Ok(()) if Time::monotonic() >= deadline => {
+                return Err(CtlError::TimedOut("waiting for the end of the machine"));
+            }
+            Ok(()) => {}
+            // It may be gone before it has answered.
+            Err(CtlError::Closed) => break,
+            Err(error) => return Err(error),
+        }
+        asked = again(&mut qmp, name, &arguments);
     }
     for process in [known, listener].into_iter().flatten() {
         process.wait(deadline)?;
@@ -116,15 +145,27 @@ fn qemu(order: &Stop, known: Option<Process>, deadline: Time) -> Result<(), CtlE
     Ok(())
 }
 
-/// Three keys that go down.
-fn keys() -> Value {
-    let down = |code: &str| {
+/// Asks once more. What is refused now was not before: the machine is on its way out.
+fn again(qmp: &mut Qmp, name: &str, arguments: &Value) -> Result<(), CtlError> {
+    let asked = match arguments {
+        Value::Null => Ok(Value::Null),
+        _ => qmp.execute(name, &keys(false)),
+    };
+    match asked.and_then(|_| qmp.execute(name, arguments)) {
+        Ok(_) | Err(CtlError::Refused(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Three keys that go down, or up.
+fn keys(down: bool) -> Value {
+    let key = |code: &str| {
         json!({
             "type": "key",
-            "data": { "down": true, "key": { "type": "qcode", "data": code } },
+            "data": { "down": down, "key": { "type": "qcode", "data": code } },
         })
     };
-    json!({ "events": [down("ctrl"), down("alt"), down("delete")] })
+    json!({ "events": [key("ctrl"), key("alt"), key("delete")] })
 }
 
 /// One request to the hypervisor; its process.
@@ -202,7 +243,7 @@ mod tests {
 
     #[test]
     fn three_keys_go_down() {
-        let keys = keys();
+        let keys = keys(true);
         let events = keys["events"].as_array().expect("a list");
         let codes: Vec<&str> =
             events.iter().filter_map(|it| it["data"]["key"]["data"].as_str()).collect();

@@ -112,6 +112,28 @@ fn a_machine_that_goes_before_it_answers_has_stopped() {
 }
 
 #[test]
+fn a_machine_that_did_not_hear_is_asked_again() {
+    let at = Directory::new();
+    let mut script = agreed();
+    // The keys go down, later up, and down again.
+    for _ in 0..3 {
+        script.extend([Step::Hear("input-send-event"), say(EVENT), say(DONE), say(EVENT)]);
+    }
+    let peer = Peer::new(&at.join("vm.sock"), vec![script]);
+    // The listener is this process, which does not end with the machine.
+    let (ending, said) = shutdown(&at, "qemu", &["--timeout", "3"]);
+    assert_eq!(ending, Ending::Exited(7), "{said}");
+    assert!(said.contains("waiting for the hypervisor to end"), "{said}");
+    assert_eq!(peer.heard().matches("\"down\":true").count(), 6);
+    let at = Directory::new();
+    let answer = || vec![Step::Hear("}"), say("HTTP/1.1 204 \r\n\r\n"), Step::HearAll];
+    let peer = Peer::new(&at.join("vm.sock"), vec![answer(), answer()]);
+    let (ending, said) = shutdown(&at, "firecracker", &["--timeout", "3"]);
+    assert_eq!(ending, Ending::Exited(7), "{said}");
+    assert_eq!(peer.heard().matches("SendCtrlAltDel").count(), 2);
+}
+
+#[test]
 fn odd_peers_are_errors_with_words() {
     let long = Step::Say(vec![b'x'; (1 << 20) + 4096]);
     let cases: Vec<(Script, u8, &str)> = vec![
