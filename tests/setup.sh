@@ -32,6 +32,8 @@ guest_filesystems=(xfsprogs btrfs-progs dosfstools
   libblkid1 libc6 libinih1 liblzo2-2 libudev1 liburcu8 libuuid1 libzstd1 zlib1g)
 # The server of an example of microvm; it is unpacked and never runs on this machine.
 example_server=redis-server
+# The host at the other end of a deployment, which is another root directory of this machine.
+other_host=(openssh-server sudo dash coreutils)
 reference_programs=nvme-stas,dbus,avahi-daemon,nvme-cli,kmod,iproute2,procps,udev
 
 say() { printf '%s\n' "setup: $*"; }
@@ -65,6 +67,7 @@ command -v bpftool          bpftool
 command -v debootstrap      debootstrap
 command -v mkfs.erofs       erofs-utils
 command -v ip               iproute2
+command -v ssh              openssh-client
 test -e /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
 TABLE
 }
@@ -291,6 +294,7 @@ guest() {
   tree manager "${guest_manager[@]}"   # the service manager of others
   picked filesystems "${guest_filesystems[@]}"
   tree server "$example_server"
+  tree other-host "${other_host[@]}"   # unpacked, so that no daemon is installed here
   virtiofsd
 }
 

@@ -123,6 +123,24 @@ impl Lab {
         Ok(self.root.join("manager"))
     }
 
+    /// The tree with the programs of another host: an ssh daemon, a shell, sudo.
+    ///
+    /// # Errors
+    /// [`Missing`] when it was not brought.
+    pub fn other_host(&self) -> Result<PathBuf, Missing> {
+        self.piece("other-host/ready", "the programs of another host", "guest")?;
+        Ok(self.root.join("other-host"))
+    }
+
+    /// The tree with the QEMU of a release, `oldest` or `newest`.
+    ///
+    /// # Errors
+    /// [`Missing`] when it was not brought.
+    pub fn qemu(&self, release: &str) -> Result<PathBuf, Missing> {
+        self.piece(&format!("qemu-{release}/ready"), "QEMU of another release", "hypervisors")?;
+        Ok(self.root.join(format!("qemu-{release}")))
+    }
+
     /// The disk image with the reference implementation.
     ///
     /// # Errors

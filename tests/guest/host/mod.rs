@@ -17,4 +17,5 @@ pub mod lab;
 pub mod machine;
 pub mod modules;
 pub mod qemu;
+pub mod remote;
 pub mod run;

@@ -52,7 +52,7 @@ pub(super) fn load(path: &OsStr, args: &Args) -> Result<Loaded, Failure> {
 }
 
 /// A file that is not on this machine.
-const MISSING: &str = "MV106";
+pub(super) const MISSING: &str = "MV106";
 
 /// Makes warnings errors as `--deny` and `--strict` say.
 fn grade(loaded: &mut Loaded, describe: &Describe) {

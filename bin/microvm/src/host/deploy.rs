@@ -4,13 +4,9 @@
 //! The package goes as a tar stream into `microvm internal import`, which takes it only if its
 //! content has the hash that was announced. Everything goes over one connection.
 
-use std::fs::File;
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
-
-use plinth::proc::Limits;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
 
 use super::look::id_at;
 use super::{Host, HostError, Name, Written, install};
@@ -61,7 +57,7 @@ impl Deployment {
     #[must_use]
     pub fn goodbye(&self) -> Vec<String> {
         let path = format!("ControlPath={}", self.control.display());
-        ["-o", &path, "-O", "exit", &self.host].map(str::to_owned).to_vec()
+        ["-q", "-o", &path, "-O", "exit", &self.host].map(str::to_owned).to_vec()
     }
 
     /// Where the program is on the other host.
@@ -69,14 +65,24 @@ impl Deployment {
     /// # Errors
     /// It is not there, or ssh fails.
     pub fn find(&self, host: &Host<'_>) -> Result<String, HostError> {
-        let mut command = host.command("ssh");
-        command.args(self.plain("command -v microvm"));
-        let limits = Limits { time: Duration::from_secs(120), output: 1 << 16 };
-        let said = host.run(command, "to deploy", limits)?;
-        match said.lines().next().filter(|path| path.starts_with('/')) {
+        let (_, said) = self.ask(host, &self.plain("command -v microvm"))?;
+        match path_in(&said) {
             Some(path) => Ok(path.to_owned()),
             None => Err(HostError::NoProgram(format!("microvm on {}", self.host), "to deploy")),
         }
+    }
+
+    /// Runs ssh with `words` and nothing to read; the status of the command there, and what it
+    /// printed.
+    ///
+    /// # Errors
+    /// As for [`Deployment::run`].
+    pub fn ask(&self, host: &Host<'_>, words: &[String]) -> Result<(u8, String), HostError> {
+        let mut command: Command = host.command("ssh");
+        command.args(words).stdin(Stdio::null()).stderr(Stdio::inherit());
+        let output = command.output().map_err(not_started)?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        Ok((self.judge(output.status)?, said))
     }
 
     /// Runs ssh with `words` and gives it `input`; whether the command there succeeded.
@@ -91,10 +97,7 @@ impl Deployment {
     ) -> Result<u8, HostError> {
         let mut command: Command = host.command("ssh");
         command.args(words).stdin(Stdio::piped());
-        let mut child = command.spawn().map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => HostError::NoProgram("ssh".to_owned(), "to deploy"),
-            _ => HostError::io("start", "ssh")(error),
-        })?;
+        let mut child = command.spawn().map_err(not_started)?;
         if let Some(mut stdin) = child.stdin.take() {
             // A command that failed reads no further, and its status says so.
             match input(&mut stdin) {
@@ -104,11 +107,27 @@ impl Deployment {
                 _ => {}
             }
         }
-        let status = child.wait().map_err(HostError::io("wait for", "ssh"))?;
+        self.judge(child.wait().map_err(HostError::io("wait for", "ssh"))?)
+    }
+
+    /// The status of the command on the other host, if ssh came to run it.
+    fn judge(&self, status: ExitStatus) -> Result<u8, HostError> {
         match status.code().and_then(|code| u8::try_from(code).ok()) {
             Some(255) | None => Err(HostError::Failed("ssh".to_owned(), self.host.clone())),
             Some(code) => Ok(code),
         }
+    }
+}
+
+/// The line with a path; shells of the other host may say more.
+pub(crate) fn path_in(said: &str) -> Option<&str> {
+    said.lines().find(|line| line.starts_with('/'))
+}
+
+fn not_started(error: io::Error) -> HostError {
+    match error.kind() {
+        io::ErrorKind::NotFound => HostError::NoProgram("ssh".to_owned(), "to deploy"),
+        _ => HostError::io("start", "ssh")(error),
     }
 }
 
@@ -216,24 +235,6 @@ pub fn import(
         return Err(HostError::Declarative(name.clone()));
     }
     install(host, name, seen, &tree, (None, false, None))
-}
-
-/// Where an image lies on the other host: by what is in it, so that it goes there once.
-///
-/// # Errors
-/// It cannot be read.
-pub(crate) fn image(state_dir: &str, path: &Path) -> Result<String, HostError> {
-    let mut file = File::open(path).map_err(HostError::io("open", path))?;
-    let mut hash = hmac_sha256::Hash::new();
-    let mut chunk = vec![0; 1 << 20];
-    loop {
-        let count = file.read(&mut chunk).map_err(HostError::io("read", path))?;
-        if count == 0 {
-            break;
-        }
-        hash.update(chunk.get(..count).unwrap_or_default());
-    }
-    Ok(format!("{state_dir}/.images/{}", Hash(hash.finalize())))
 }
 
 #[cfg(test)]

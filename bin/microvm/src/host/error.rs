@@ -28,6 +28,8 @@ pub enum HostError {
     NotRunning(Name),
     /// Another command works on it.
     Locked(Name),
+    /// Another command takes an image.
+    ImagesLocked,
     /// It has no description here.
     NoSource(Name),
     /// Something that decides what root runs is not root's.
@@ -61,7 +63,11 @@ impl HostError {
         match self {
             Self::BadName(_) => 2,
             Self::NotFound(_) | Self::NotDescribed(..) | Self::NoSource(_) | Self::NoOld(_) => 4,
-            Self::Exists(_) | Self::Declarative(_) | Self::Running(_) | Self::Locked(_) => 5,
+            Self::Exists(_)
+            | Self::Declarative(_)
+            | Self::Running(_)
+            | Self::Locked(_)
+            | Self::ImagesLocked => 5,
             Self::Refused(_) => INVALID,
             Self::NoProgram(..) => 6,
             Self::TimedOut(_) => 7,
@@ -92,6 +98,7 @@ impl fmt::Display for HostError {
             Self::Running(name) => write!(f, "MicroVM {name} is running"),
             Self::NotRunning(name) => write!(f, "MicroVM {name} is not running"),
             Self::Locked(name) => write!(f, "another command works on {name}"),
+            Self::ImagesLocked => f.write_str("another command takes an image"),
             Self::NoSource(name) => write!(f, "{name} has no description on this host"),
             Self::Foreign(path) => write!(
                 f,

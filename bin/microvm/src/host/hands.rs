@@ -97,18 +97,26 @@ impl<'a> Hands<'a> {
     }
 
     fn make_directory(&self, at: &Path) -> Result<(), HostError> {
-        let state = self.host.state();
-        if !state.is_dir() {
-            make(&state)?;
-            self.own(&state, STATE_MODE)?;
-        }
+        self.host.make_state()?;
         make(at)?;
-        self.own(at, DIRECTORY_MODE)
+        self.host.own(at, DIRECTORY_MODE)
+    }
+}
+
+impl Host<'_> {
+    /// Makes the directory with all machines, where there is none.
+    pub(super) fn make_state(&self) -> Result<(), HostError> {
+        let state = self.state();
+        if state.is_dir() {
+            return Ok(());
+        }
+        make(&state)?;
+        self.own(&state, STATE_MODE)
     }
 
     /// Gives a directory to the group of the hypervisors, where there is such a group.
     fn own(&self, path: &Path, mode: u32) -> Result<(), HostError> {
-        if let Some(group) = self.host.group() {
+        if let Some(group) = self.group() {
             let changed = chown(path, Some(Uid::ROOT), Some(Gid::from_raw(group)));
             match changed {
                 Ok(()) | Err(rustix::io::Errno::PERM) => {}
@@ -118,9 +126,7 @@ impl<'a> Hands<'a> {
         let mode = Permissions::from_mode(mode);
         fs::set_permissions(path, mode).map_err(HostError::io("change the mode of", path))
     }
-}
 
-impl Host<'_> {
     /// The number of the hypervisors' group, if it exists.
     #[must_use]
     pub fn group(&self) -> Option<u32> {
@@ -148,7 +154,7 @@ fn make(path: &Path) -> Result<(), HostError> {
     builder.recursive(true).mode(0o755).create(path).map_err(HostError::io("create", path))
 }
 
-fn sync(directory: &Path) -> Result<(), HostError> {
+pub(super) fn sync(directory: &Path) -> Result<(), HostError> {
     File::open(directory)
         .and_then(|it| it.sync_all())
         .map_err(HostError::io("synchronise", directory))

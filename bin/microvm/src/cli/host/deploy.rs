@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use plinth::err::{FAILED, Failure};
 
-use super::super::{Args, World};
+use super::super::{Args, NOT_FOUND, World};
 use super::{fail, word};
 use crate::host::profile::{FILE_KEYS, Profile};
-use crate::host::{Built, Deployment, Host, HostError, Name, Request, image, pack};
+use crate::host::{Built, Deployment, Host, HostError, Name, Request, hash_of, pack, path_in};
 use crate::quote::shell;
 
 /// Where this program goes on a host that does not have it.
@@ -58,24 +58,11 @@ fn build(host: &Host<'_>, name: &Name, path: &Path, request: &Request) -> Result
     Ok(built)
 }
 
-/// A file that goes along.
-struct Image {
-    key: &'static str,
-    here: PathBuf,
-    remote: String,
-}
-
-fn images(host: &Host<'_>, built: &Built) -> Result<Vec<Image>, Failure> {
+/// The description's files of this machine, each with its key.
+fn files(built: &Built) -> Vec<(&'static str, PathBuf)> {
     let profile = Profile::of(&|path| built.tree.get(path).map(|it| it.bytes().to_vec()));
-    let mut images = Vec::new();
-    for (key, path) in FILE_KEYS.iter().zip(&profile.files) {
-        if let Some(path) = path {
-            let here = PathBuf::from(path);
-            let remote = image(&host.settings.state_dir, &here).map_err(fail)?;
-            images.push(Image { key, here, remote });
-        }
-    }
-    Ok(images)
+    let files = FILE_KEYS.iter().zip(profile.files);
+    files.filter_map(|(key, path)| Some((*key, PathBuf::from(path?)))).collect()
 }
 
 fn steps(
@@ -86,9 +73,8 @@ fn steps(
     name: &Name,
     path: &Path,
 ) -> Result<u8, Failure> {
-    let nothing = &mut |_: &mut dyn io::Write| Ok(());
     if args.host.bootstrap {
-        send(host, way, Path::new(&host.program), BOOTSTRAPPED, "755")?;
+        send_program(host, way)?;
         way.program = BOOTSTRAPPED.to_owned();
     } else {
         way.program = way.find(host).map_err(fail)?;
@@ -96,19 +82,14 @@ fn steps(
     let mut request = Request { helper: Some(way.program.clone()), ..Request::default() };
     let mut built = build(host, name, path, &request)?;
     if args.host.with_images {
-        for image in images(host, &built)? {
-            send(host, way, &image.here, &image.remote, "644")?;
-            request.set.push(format!("{}={:?}", image.key, image.remote));
+        for (key, path) in files(&built) {
+            let there = send_image(host, way, &path)?;
+            request.set.push(format!("{key}={there:?}"));
         }
         built = build(host, name, path, &request)?;
     }
     let hash = built.tree.hash().to_string();
-    let words = way.words(&["internal", "have", &hash]);
-    let is_there = match way.run(host, &words, nothing).map_err(fail)? {
-        0 => true,
-        1 => false,
-        status => return Err(Failure::new(status, "microvm fails on the other host")),
-    };
+    let (is_there, _) = has(host, way, "have", &hash)?;
     let mut import = vec!["internal", "import", name.as_str(), &hash];
     if args.host.restart {
         import.push("restart");
@@ -128,35 +109,59 @@ fn steps(
     Ok(status)
 }
 
-/// Sends a file, unless it is there: under its final name it is whole.
-fn send(
+/// Whether the other host has what this hash names, and what it said.
+fn has(
     host: &Host<'_>,
     way: &Deployment,
-    from: &Path,
-    to: &str,
-    mode: &str,
-) -> Result<(), Failure> {
-    let place = shell(to);
-    let is_program = mode == "755";
-    let look = if is_program { "false".to_owned() } else { format!("test -e {place}") };
-    if !is_program && way.run(host, &way.plain(&look), &mut |_| Ok(())).map_err(fail)? == 0 {
-        return Ok(());
+    action: &str,
+    hash: &str,
+) -> Result<(bool, String), Failure> {
+    let words = way.words(&["internal", action, hash]);
+    match way.ask(host, &words).map_err(fail)? {
+        (0, said) => Ok((true, said)),
+        (FAILED, said) => Ok((false, said)),
+        (status, _) => Err(Failure::new(status, "microvm fails on the other host")),
     }
-    let directory = shell(to.rsplit_once('/').map_or("/", |it| it.0));
-    let sudo = if way.sudo { "sudo " } else { "" };
+}
+
+/// Sends an image, unless it is there; its path there.
+fn send_image(host: &Host<'_>, way: &Deployment, from: &Path) -> Result<String, Failure> {
+    let hash = hash_of(from).map_err(|error| Failure::new(NOT_FOUND, error))?.to_string();
+    let (is_there, said) = has(host, way, "have-image", &hash)?;
+    let path = path_in(&said).ok_or_else(|| not_sent(from, way))?;
+    if !is_there {
+        let words = way.words(&["internal", "import-image", &hash]);
+        send(host, way, from, &words)?;
+    }
+    Ok(path.to_owned())
+}
+
+/// Sends this program. There is nothing yet that could tell whether it arrives whole, so that its
+/// size has to.
+fn send_program(host: &Host<'_>, way: &Deployment) -> Result<(), Failure> {
+    let from = Path::new(&host.program);
+    let size = from.metadata().map_err(HostError::io("read", from)).map_err(fail)?.len();
+    let place = BOOTSTRAPPED;
     let script = format!(
-        "set -e; mkdir -p {directory}; cat >{place}.new; chmod {mode} {place}.new; sync; \
-         mv {place}.new {place}"
+        "set -e; mkdir -p /usr/local/bin; cat >{place}.new; \
+         test \"$(wc -c <{place}.new)\" -eq {size} || {{ rm {place}.new; exit 1; }}; \
+         chmod 755 {place}.new; sync; mv {place}.new {place}"
     );
-    let line = format!("{sudo}sh -c {}", shell(&script));
+    let sudo = if way.sudo { "sudo " } else { "" };
+    send(host, way, from, &way.plain(&format!("{sudo}sh -c {}", shell(&script))))
+}
+
+/// Sends a file into a command of the other host.
+fn send(host: &Host<'_>, way: &Deployment, from: &Path, words: &[String]) -> Result<(), Failure> {
     let mut file = File::open(from).map_err(HostError::io("open", from)).map_err(fail)?;
-    let status = way
-        .run(host, &way.plain(&line), &mut |out| io::copy(&mut file, out).map(drop))
-        .map_err(fail)?;
-    if status == 0 {
-        return Ok(());
+    match way.run(host, words, &mut |out| io::copy(&mut file, out).map(drop)).map_err(fail)? {
+        0 => Ok(()),
+        _ => Err(not_sent(from, way)),
     }
-    Err(Failure::new(FAILED, format!("cannot send {} to {}", from.display(), way.host)))
+}
+
+fn not_sent(from: &Path, way: &Deployment) -> Failure {
+    Failure::new(FAILED, format!("cannot send {} to {}", from.display(), way.host))
 }
 
 /// A directory of our own for the connection's socket.

@@ -12,7 +12,8 @@ use crate::host::{Host, import};
 use crate::package::Hash;
 
 /// The actions.
-const OURS: [&str; 6] = ["stop", "hook", "set-booted", "unset-booted", "have", "import"];
+const OURS: [&str; 8] =
+    ["stop", "hook", "set-booted", "unset-booted", "have", "import", "have-image", "import-image"];
 
 /// Whether `internal` was called for one of these actions.
 pub(super) fn is_ours(args: &Args) -> bool {
@@ -47,6 +48,14 @@ pub(super) fn run(args: &Args, host: &Host<'_>, world: &mut World<'_>) -> Result
         "have" => {
             let is_there = host.have(&hash(args, 1)?).map_err(fail)?.is_some();
             Ok(if is_there { 0 } else { FAILED })
+        }
+        "have-image" => {
+            let (path, is_there) = host.image(&hash(args, 1)?);
+            world.print(&format!("{path}\n"))?;
+            Ok(if is_there { 0 } else { FAILED })
+        }
+        "import-image" => {
+            host.take_image(&hash(args, 1)?, io::stdin().lock()).map(|()| 0).map_err(fail)
         }
         _ => take(args, host, world),
     }

@@ -125,7 +125,11 @@ fn packages(path: &Path, request: &Request) -> Result<Vec<Built>, Failure> {
         ..pipeline::Options::default()
     };
     let options = build::Options { load, helper: request.helper.clone(), ..Default::default() };
-    let outcome = build::build(path, &options)?;
+    let mut outcome = build::build(path, &options)?;
+    if request.helper.is_some() {
+        // Its files are to be on another machine.
+        outcome.report.retain(|it| it.code != super::load::MISSING);
+    }
     let text = outcome.report.text(&outcome.files);
     if outcome.report.has_errors() {
         return Err(Failure::new(super::INVALID, Invalid(text)));
