@@ -60,6 +60,8 @@ pub struct Lines {
     bytes: Vec<u8>,
     /// How many of them were searched for the end of a line.
     searched: usize,
+    /// How many stand behind the last end of a line.
+    open: usize,
 }
 
 impl Lines {
@@ -70,8 +72,11 @@ impl Lines {
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), CtlError> {
         self.bytes.extend_from_slice(bytes);
         // Whole lines may wait; the last one must come to an end.
-        let rest = self.bytes.iter().rev().take_while(|&&byte| byte != b'\n').count();
-        if rest > LINE_MAX { Err(CtlError::TooLong) } else { Ok(()) }
+        self.open = match bytes.iter().rposition(|&byte| byte == b'\n') {
+            Some(end) => bytes.len() - end - 1,
+            None => self.open + bytes.len(),
+        };
+        if self.open > LINE_MAX { Err(CtlError::TooLong) } else { Ok(()) }
     }
 
     /// The next line, without its end; empty ones are passed over.
