@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use microvm::build::{self, Built, packages};
 use microvm::config::{Forward, Interface, Share, Vm, Volume};
+use microvm::host::Target;
+use microvm::host::profile::Profile;
 use microvm::package::{Place, Written};
 use microvm::plan::{Piece, Word, plan};
 use microvm::{emit, pipeline};
@@ -356,6 +358,21 @@ fn scripts_of_the_user_are_added_and_appended() {
     assert!(!down.contains("ip addr add"), "{down}");
     let output = Command::new(written(&built).join("bin/hello")).arg("you").output();
     assert_eq!(said(&output.expect("a script")), "hello you\n");
+}
+
+#[test]
+fn a_guest_is_reached_where_its_hypervisor_listens() {
+    for (case, host) in [
+        ("G25", "vsock/42"),
+        ("G26", "vsock-mux//s/a/notify.vsock"),
+        ("G27", "vsock-mux//s/a/notify.vsock"),
+        ("G35", "vsock-mux//s/a/own.vsock"),
+    ] {
+        let tree = of_case(case).tree;
+        let profile = Profile::of(&|path| tree.get(path).map(|entry| entry.bytes().to_vec()));
+        let target = Target::of(&profile, "/s/a").expect("it has vsock");
+        assert_eq!(target.host(), host, "{case}");
+    }
 }
 
 #[test]

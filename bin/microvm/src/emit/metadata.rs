@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::Options;
 use crate::config::{Hypervisor, InterfaceType, Proto, Share, Vm};
 use crate::package::{Entry, RUNNER, Tree, pretty};
-use crate::plan::Plan;
+use crate::plan::{MUX_SOCKET, Plan};
 use crate::quote::shell;
 
 /// Puts all files there.
@@ -85,10 +85,13 @@ fn runner(vm: &Vm, plan: &Plan, options: &Options, words: &[String]) -> Value {
             json!({ "tag": share.tag, "socket": share.socket, "args": virtiofsd(vm, share) })
         })
         .collect();
+    let Value::Object(members) = &mut value else { return value };
     if !daemons.is_empty() && vm.hypervisor != Hypervisor::Vfkit {
-        if let Value::Object(members) = &mut value {
-            members.insert("virtiofsd".to_owned(), Value::Array(daemons));
-        }
+        members.insert("virtiofsd".to_owned(), Value::Array(daemons));
+    }
+    // The usual one goes without saying.
+    if let Some(socket) = plan.mux.as_ref().filter(|socket| *socket != MUX_SOCKET) {
+        members.insert("vsockSocket".to_owned(), json!(socket));
     }
     value
 }

@@ -39,6 +39,8 @@ pub struct Profile {
     pub graphics: bool,
     /// Its address among the guests.
     pub cid: Option<u32>,
+    /// The socket through which it is reached, where that is not the usual one.
+    pub mux: Option<String>,
     /// Its memory in MiB.
     pub memory: Option<u64>,
     /// Seconds for a stop.
@@ -92,6 +94,7 @@ impl Profile {
             usb: is_listed("usb-devices"),
             graphics: flag(config, "/graphics/enable"),
             cid: text("vsock-cid").and_then(|text| text.parse().ok()),
+            mux: runner.pointer("/vsockSocket").and_then(scalar),
             memory: number("/mem"),
             shutdown_timeout: number("/shutdownTimeout").unwrap_or(SHUTDOWN_TIMEOUT),
             resources: ["cpuWeight", "memoryMax", "allowedCPUs"]

@@ -4,6 +4,7 @@
 //! Pure. Host keys are not checked: the way to the guest does not leave this machine.
 
 use super::profile::Profile;
+use crate::plan::MUX_SOCKET;
 use crate::quote::shell;
 
 /// How a guest is reached.
@@ -21,7 +22,9 @@ impl Target {
     pub fn of(profile: &Profile, directory: &str) -> Option<Self> {
         let cid = profile.cid?;
         Some(if profile.is_mux_vsock() {
-            Self::Mux(format!("{directory}/notify.vsock"))
+            let socket = profile.mux.as_deref().unwrap_or(MUX_SOCKET);
+            let is_whole = socket.starts_with('/');
+            Self::Mux(if is_whole { socket.to_owned() } else { format!("{directory}/{socket}") })
         } else {
             Self::Kernel(cid)
         })

@@ -141,6 +141,7 @@ pub(super) fn plan(vm: &Vm, options: &Options) -> Plan {
         words: b.finish(),
         steps: steps(vm, mux.as_deref(), notify),
         launch: launch(vm, mux.as_deref().filter(|_| notify)),
+        mux,
         shutdown: vm.socket.is_some().then_some(Shutdown::Own),
         balloon: vm.balloon && vm.socket.is_some(),
         notify,

@@ -68,6 +68,7 @@ pub(super) fn plan(vm: &Vm, options: &Options) -> Plan {
         launch: Launch { argv0: argv0(vm), with, ..Launch::default() },
         files,
         shutdown: (has_keyboard && vm.socket.is_some()).then_some(Shutdown::Own),
+        mux: vm.vsock.cid.map(|_| MUX_SOCKET.to_owned()),
         notify,
         tap_multi_queue: tap_multi_queue(vm),
         ..Plan::default()

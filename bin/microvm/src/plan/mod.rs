@@ -50,6 +50,8 @@ pub struct Plan {
     pub shutdown: Option<Shutdown>,
     /// Can the size of the balloon be set?
     pub balloon: bool,
+    /// The socket through which the guest is reached, where it is no kernel's business.
+    pub mux: Option<String>,
     /// Does the guest report that it is ready?
     pub notify: bool,
     /// Have taps as many queues as the guest has processors?
