@@ -306,10 +306,8 @@ fn stated(path: &str, key: &schema::Key) -> Vec<String> {
     let mut stated = Vec::new();
     match key.kind {
         Kind::Choice(words) => stated.extend(words.iter().map(|word| (*word).to_owned())),
-        // The rule of `vcpu` is narrower than its type.
-        Kind::Int(min, max) if max < i64::from(u32::MAX) && path != "vcpu" => {
-            stated.push(format!("{min} to {max}"));
-        }
+        // Where the type has no limit of its own, a rule may have one.
+        Kind::Int(min, max) if max < i64::from(u32::MAX) => stated.push(format!("{min} to {max}")),
         _ => {}
     }
     if !key.default.is_empty() {

@@ -50,7 +50,9 @@ impl Checker<'_> {
             (Kind::Int(min, max), Value::Int(value)) => {
                 let within = (min..=max).contains(value);
                 if !within {
-                    let text = format!("\"{path}\" must be {min} to {max}, found {value}");
+                    let range =
+                        if min == max { min.to_string() } else { format!("{min} to {max}") };
+                    let text = format!("\"{path}\" must be {range}, found {value}");
                     self.report.push(Diagnostic::error("MV004", path, text).at(place));
                 }
                 within

@@ -84,7 +84,13 @@ pub const KEYS: &[Key] = &[
     ),
     Key::new("optimize", Kind::Table(OPTIMIZE), "", ALL, "small savings"),
     Key::new("cpu", Kind::Text, "", Q, "the processor model to emulate; turns KVM off"),
-    Key::new("vcpu", Kind::Int(0, 65535), "1", ALL, "the number of virtual processors, 1 to 255"),
+    Key::new(
+        "vcpu",
+        Kind::Int(0, 0xffff_ffff),
+        "1",
+        ALL,
+        "the number of virtual processors, 1 to 255",
+    ),
     Key::new("mem", Kind::Size, "512", ALL, "memory in MiB"),
     Key::new("hugepageMem", Kind::Bool, "false", CH, "back the memory by huge pages"),
     Key::new(
