@@ -133,6 +133,11 @@ fn a_machine_that_did_not_hear_is_asked_again() {
     assert_eq!(peer.heard().matches("SendCtrlAltDel").count(), 2);
 }
 
+/// How long is waited for an end with this status: to the end only for those that say too little.
+const fn patience(status: u8) -> &'static str {
+    if status == 7 { "1" } else { "60" }
+}
+
 #[test]
 fn odd_peers_are_errors_with_words() {
     let long = Step::Say(vec![b'x'; (1 << 20) + 4096]);
@@ -147,9 +152,7 @@ fn odd_peers_are_errors_with_words() {
     for (script, status, words) in cases {
         let at = Directory::new();
         let peer = Peer::new(&at.join("vm.sock"), vec![script]);
-        // Only those that say too little are waited for to the end.
-        let patience = if status == 7 { "1" } else { "60" };
-        let (ending, said) = shutdown(&at, "qemu", &["--timeout", patience]);
+        let (ending, said) = shutdown(&at, "qemu", &["--timeout", patience(status)]);
         assert_eq!(ending, Ending::Exited(status.into()), "{said}");
         assert!(said.contains(words), "{said}");
         drop(peer.heard());
@@ -222,7 +225,7 @@ fn odd_http_peers_are_errors_with_words() {
     for (script, status, words) in cases {
         let at = Directory::new();
         let peer = Peer::new(&at.join("vm.sock"), vec![script]);
-        let (ending, said) = shutdown(&at, "firecracker", &["--timeout", "1"]);
+        let (ending, said) = shutdown(&at, "firecracker", &["--timeout", patience(status)]);
         assert_eq!(ending, Ending::Exited(status.into()), "{said}");
         assert!(said.contains(words), "{said}");
         drop(peer.heard());
