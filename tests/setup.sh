@@ -57,6 +57,7 @@ command -v mkfs.erofs       erofs-utils
 command -v nix-instantiate  nix-bin
 command -v mksquashfs       squashfs-tools
 command -v setpriv          util-linux
+command -v python3          python3
 command -v clang-19         clang-19
 command -v llvm-strip-19    llvm-19
 command -v clang-14         clang-14
@@ -65,7 +66,6 @@ test -e /usr/include/zlib.h zlib1g-dev
 test -e /usr/include/$(arch)-linux-gnu/sys/sdt.h systemtap-sdt-dev
 command -v bpftool          bpftool
 command -v debootstrap      debootstrap
-command -v mkfs.erofs       erofs-utils
 command -v ip               iproute2
 command -v ssh              openssh-client
 test -e /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
