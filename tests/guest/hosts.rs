@@ -4,9 +4,13 @@
 
 use std::error::Error;
 use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
+use std::thread::JoinHandle;
 
 use rig::host::build;
 use rig::host::lab::Lab;
@@ -206,6 +210,147 @@ fn images() -> Outcome {
     remote.quiet()
 }
 
+/// A machine of a hypervisor with a socket in the place of vsock; the guest is the other host.
+struct Guest {
+    remote: Remote,
+    program: PathBuf,
+}
+
+impl Guest {
+    /// Describes, makes and starts it. What stands for the hypervisor does nothing.
+    fn new() -> Outcome<Self> {
+        let guest = Self { remote: Remote::new("shell")?, program: program()? };
+        guest.remote.put("bin/firecracker", "#!/bin/sh\nexec sleep 300\n", 0o755)?;
+        for (name, more) in [("mux", "[vsock]\ncid = 9\n"), ("deaf", "")] {
+            let text = format!(
+                "mem = 128\nhypervisor = \"firecracker\"\nvmlinux = \"/vmlinux\"\n\
+                 kernel = \"/vmlinux\"\n{more}"
+            );
+            let file = format!("{name}.toml");
+            guest.remote.put(&file, &text, 0o644)?;
+            let (status, _, err) = guest.run(&["create", "--root", "r", name, &file])?;
+            assert_eq!(status, Some(0), "{err}");
+        }
+        Ok(guest)
+    }
+
+    fn run(&self, words: &[&str]) -> Outcome<(Option<i32>, String, String)> {
+        Ok(told(&self.remote.run(&self.program, words)?))
+    }
+
+    /// `microvm shell`; standard error without the line that says what it does.
+    fn shell(&self, words: &[&str]) -> Outcome<(Option<i32>, String, String)> {
+        let words = [&["shell", "--root", "r"], words].concat();
+        let (status, out, err) = self.run(&words)?;
+        let rest = err.strip_prefix("Connecting to mux via VSOCK...\n").unwrap_or(&err);
+        // That the key of the guest is new is said by ssh.
+        let is_news = |line: &str| line.starts_with("Warning: Permanently added");
+        let rest: Vec<&str> = rest.lines().filter(|line| !is_news(line)).collect();
+        Ok((status, out, rest.join("\n")))
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.remote.directory.join("r/var/lib/microvms/mux/notify.vsock")
+    }
+
+    /// Answers one connection after the other: each with a line, and then with a daemon or with
+    /// the end.
+    fn listen(&self, answers: &'static [&'static str]) -> Outcome<JoinHandle<io::Result<String>>> {
+        let path = self.socket();
+        drop(fs::remove_file(&path));
+        let listener = UnixListener::bind(path)?;
+        let daemon = self.remote.daemon();
+        Ok(std::thread::spawn(move || {
+            let mut heard = String::new();
+            for answer in answers {
+                let (mut stream, _) = listener.accept()?;
+                let mut byte = [0];
+                while byte != *b"\n" {
+                    stream.read_exact(&mut byte)?;
+                    heard.push(char::from(byte[0]));
+                }
+                stream.write_all(answer.as_bytes())?;
+                if answer.starts_with("OK") {
+                    let (input, output) =
+                        (OwnedFd::from(stream.try_clone()?), OwnedFd::from(stream));
+                    let words: Vec<&str> = daemon.split(' ').collect();
+                    Command::new("timeout")
+                        .arg("300")
+                        .args(words)
+                        .stdin(input)
+                        .stdout(output)
+                        .status()?;
+                }
+            }
+            Ok(heard)
+        }))
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        drop(self.run(&["stop", "--root", "r", "mux", "deaf"]));
+    }
+}
+
+fn joined(listener: JoinHandle<io::Result<String>>) -> Outcome<String> {
+    Ok(listener.join().map_err(|_| "the listener died")??)
+}
+
+fn commands_in_a_machine() -> Outcome {
+    let guest = Guest::new()?;
+    // Every place where the way can end has words of its own.
+    let (status, _, err) = guest.shell(&["nope"])?;
+    assert_eq!((status, err.as_str()), (Some(4), "microvm: there is no MicroVM nope"));
+    let (status, _, err) = guest.shell(&["mux"])?;
+    assert_eq!((status, err.as_str()), (Some(1), "microvm: MicroVM mux is not running"));
+    let (status, _, err) = guest.run(&["start", "--root", "r", "mux", "deaf"])?;
+    assert_eq!(status, Some(0), "{err}");
+    let (status, _, err) = guest.shell(&["deaf"])?;
+    let why = "microvm: MicroVM deaf has no vsock.cid, so no way in";
+    assert_eq!((status, err.as_str()), (Some(1), why));
+    let ends = |why: &str| -> Outcome {
+        let (status, out, err) = guest.shell(&["mux", "true"])?;
+        assert_eq!((status, out.as_str()), (Some(255), ""), "{err}");
+        assert!(err.starts_with("microvm: ") && err.contains(why), "{why}: {err}");
+        Ok(())
+    };
+    ends("notify.vsock: No such file or directory")?;
+    drop(UnixListener::bind(guest.socket())?);
+    ends("notify.vsock: Connection refused")?;
+    let listener = guest.listen(&["", "no\n"])?;
+    ends("nobody listens on vsock port 22")?;
+    ends("not an answer to CONNECT")?;
+    assert_eq!(joined(listener)?, "CONNECT 22\nCONNECT 22\n");
+
+    // Output, input and status are those of the command; the user is root unless another is named.
+    let key = guest.remote.directory.join("key").display().to_string();
+    let key = key.as_str();
+    let listener = guest.listen(&["OK 1\n"; 4])?;
+    let (status, out, err) = guest.shell(&["mux", "--", "-i", key, "id -u; exit 7"])?;
+    assert_eq!((status, out.as_str(), err.as_str()), (Some(7), "0\n", ""));
+    let words = ["mux", "--", "-l", "operator", "-i", key, "id", "-u"];
+    let (status, out, err) = guest.shell(&words)?;
+    assert_eq!((status, out.as_str(), err.as_str()), (Some(0), "1000\n", ""));
+    let (status, _, err) = guest.shell(&["mux", "-l", "nobody", "-i", key, "true"])?;
+    assert_eq!(status, Some(255), "{err}");
+    assert!(err.contains("Permission denied (publickey)"), "{err}");
+    let line = format!("echo to and fro | $0 shell --root r mux -i {key} cat");
+    let at = guest.program.display().to_string();
+    let (status, out, _) = told(&guest.remote.run(Path::new("sh"), &["-c", &line, &at])?);
+    assert_eq!((status, out.as_str()), (Some(0), "to and fro\n"));
+    joined(listener)?;
+
+    // Somebody else's proxy is left to its work.
+    let proxy = format!("Host vsock-mux/*\n  ProxyCommand {at} internal vsock-connect %h 2222\n");
+    guest.remote.put("config", &proxy, 0o644)?;
+    let listener = guest.listen(&["OK 1\n"])?;
+    let (status, out, err) = guest.shell(&["mux", "-i", key, "echo", "there"])?;
+    assert_eq!((status, out.as_str(), err.as_str()), (Some(0), "there\n", ""));
+    assert_eq!(joined(listener)?, "CONNECT 2222\n");
+    Ok(())
+}
+
 fn judge(outcome: Outcome) {
     if let Err(error) = outcome {
         panic!("{error}");
@@ -230,4 +375,9 @@ fn root_a_host_without_the_program_gets_it_and_sudo_will_do() {
 #[test]
 fn root_images_go_along_once_and_the_machine_starts_from_them() {
     judge(images());
+}
+
+#[test]
+fn root_commands_go_into_a_machine_and_each_way_to_fail_is_told() {
+    judge(commands_in_a_machine());
 }

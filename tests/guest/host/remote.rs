@@ -70,7 +70,8 @@ const FILES: [(&str, &str, u32); 7] = [
     (
         "etc/ssh/sshd_config",
         "HostKey /etc/ssh/host_key\nAuthorizedKeysFile /etc/ssh/authorized_keys\n\
-         StrictModes no\nPasswordAuthentication no\nPermitRootLogin yes\nLogLevel VERBOSE\n",
+         StrictModes no\nPermitRootLogin yes\nLogLevel VERBOSE\n\
+         PasswordAuthentication no\nKbdInteractiveAuthentication no\n",
         0o644,
     ),
     ("usr/local/bin/qemu-system-x86_64", QEMU, 0o755),

@@ -31,9 +31,14 @@ fn command(name: &str, words: &[OsString]) -> Vec<OsString> {
 
 /// `shell NAME WORDS`: what stands behind the name is not ours to understand.
 fn separate(mut words: Vec<OsString>) -> Vec<OsString> {
-    let is_name = words.get(1).is_some_and(|it| !it.as_encoded_bytes().starts_with(b"-"));
-    if is_name && words.len() > 2 && words.get(2).is_none_or(|it| it != "--") {
-        words.insert(2, "--".into());
+    let mut at = 1;
+    while let Some(word) = words.get(at).filter(|it| it.as_encoded_bytes().starts_with(b"--root")) {
+        at += if word == "--root" { 2 } else { 1 };
+    }
+    let is_name = words.get(at).is_some_and(|it| !it.as_encoded_bytes().starts_with(b"-"));
+    let is_bare = words.get(at + 1).is_some_and(|it| it != "--");
+    if is_name && is_bare {
+        words.insert(at + 1, "--".into());
     }
     words
 }
@@ -96,6 +101,10 @@ mod tests {
             ("shell vm -- -l root -i K", "shell vm -- -l root -i K"),
             ("ssh vm -l me", "ssh vm -- -l me"),
             ("shell vm", "shell vm"),
+            ("shell --root /r vm uname -a", "shell --root /r vm -- uname -a"),
+            ("shell --root=/r vm -l me", "shell --root=/r vm -- -l me"),
+            ("shell --root /r vm", "shell --root /r vm"),
+            ("shell --root", "shell --root"),
             ("shell --help", "shell --help"),
         ] {
             assert_eq!(expanded(said), meant);
