@@ -32,7 +32,8 @@ fn isolated(at: &Path, script: &str) -> Command {
         "set -eu\n\
          mount -t sysfs sysfs /sys\n\
          ip link add br7 type bridge; ip link set br7 up\n\
-         ip link add nic7 type veth peer name nic8; ip link set nic7 up\n\
+         ip link add nic7 address 02:00:00:00:00:77 type veth peer name nic8\n\
+         ip link set nic7 up\n\
          net() {{ '{ours}' internal net \"$@\" --package package; }}\n"
     );
     let mut command = Command::new("unshare");
@@ -131,6 +132,100 @@ fn root_macvtaps_are_those_that_ip_makes_and_can_be_launched_with() {
     let (first, rest) = ours.split_once('\n').expect("a line");
     assert_eq!(links(first), links(&expected));
     assert_eq!(rest, "7:8\nsame\n1\n");
+}
+
+/// Builds a package with these interfaces in `at`.
+fn build(at: &Path, vcpu: u32, interfaces: &str) {
+    let text = format!(
+        "hostName = \"n\"\nkernel = \"/vmlinuz\"\nvcpu = {vcpu}\nsocket = false\n\
+         [qemu]\naccel = \"tcg\"\n{interfaces}"
+    );
+    fs::write(at.join("vm.toml"), text).expect("a file");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_microvm"));
+    command.args(["build", "vm.toml", "-o", "package"]).current_dir(at);
+    assert!(run(command).success());
+    // What the scripts have when there is no `ip`.
+    let mut command = Command::new("sh");
+    let tools = "mkdir bare && ln -s /bin/sh \"$(command -v chown)\" bare";
+    command.args(["-c", tools]).current_dir(at);
+    assert!(run(command).success());
+}
+
+/// What a script of the package makes of each interface, with `ip` and without: both must be equal.
+fn same(at: &Path, script: &str, interfaces: &[&str], then: &str) -> Vec<Value> {
+    let shown: String = interfaces.iter().map(|it| format!("ip -d -j link show {it}\n")).collect();
+    let with = format!("package/bin/{script}\n{shown}{then}");
+    let with = stdout(&run(isolated(at, &with)));
+    let without = format!("PATH=$PWD/bare package/bin/{script}\n{shown}{then}");
+    let without = stdout(&run(isolated(at, &without)));
+    let lines = |text: &str| {
+        let count = interfaces.len();
+        let (first, rest): (Vec<_>, Vec<_>) =
+            text.lines().enumerate().partition(|(at, _)| *at < count);
+        let join = |lines: Vec<(usize, &str)>| {
+            lines.into_iter().map(|(_, line)| format!("{line}\n")).collect::<String>()
+        };
+        (links(&join(first)), join(rest))
+    };
+    let (with, without) = (lines(&with), lines(&without));
+    assert_eq!(without, with, "{script}");
+    with.0
+}
+
+#[test]
+fn root_scripts_make_the_same_taps_with_ip_and_without() {
+    let tap = |id: &str, more: &str| {
+        format!("[[interfaces]]\ntype = \"tap\"\nid = \"{id}\"\nmac = \"auto\"\n{more}\n")
+    };
+    let interfaces = tap("vm-a", "tap.bridge = \"br7\"\nmtu = 1400\naltname = [\"long-a\", \"b\"]")
+        + &tap("vm-b", "");
+    for (vcpu, queues) in [(1, false), (2, true)] {
+        let at = Directory::new();
+        build(&at, vcpu, &interfaces);
+        let rest = "package/bin/tap-down; test ! -e /sys/class/net/vm-a; package/bin/tap-down\n";
+        let links = same(&at, "tap-up", &["vm-a", "vm-b"], rest);
+        let [first, second] = links.as_slice() else { panic!("{links:?}") };
+        assert_eq!(first["master"], "br7");
+        assert_eq!(first["mtu"], 1400);
+        assert_eq!(first["altnames"], serde_json::json!(["long-a", "b"]));
+        let data = &second["linkinfo"]["info_data"];
+        assert_eq!((&data["type"], &data["user"]), (&"tap".into(), &"lp".into()), "{second}");
+        assert_eq!(data["multi_queue"], queues);
+        // Kept by either, when it is as it should be.
+        let kept = "
+            package/bin/tap-up; first=$(cat /sys/class/net/vm-a/ifindex)
+            package/bin/tap-up --keep; test $first -eq $(cat /sys/class/net/vm-a/ifindex)
+            package/bin/tap-up; test $first -ne $(cat /sys/class/net/vm-a/ifindex)";
+        assert_eq!(verdict(&run(isolated(&at, kept))), (Ending::Exited(0), String::new()));
+    }
+}
+
+#[test]
+fn root_scripts_make_the_same_macvtaps_with_ip_and_without() {
+    for mode in ["private", "vepa", "bridge", "passthru", "source"] {
+        let at = Directory::new();
+        let interface = format!(
+            "[[interfaces]]\ntype = \"macvtap\"\nid = \"mv-a\"\nmac = \"02:00:00:00:00:0f\"\n\
+             mtu = 1300\naltname = [\"a-name-of-many-letters\"]\n\
+             macvtap = {{ link = \"nic7\", mode = \"{mode}\" }}\n"
+        );
+        build(&at, 1, &interface);
+        let rest = "stat -c %u:%g /dev/tap$(cat /sys/class/net/mv-a/ifindex)
+             test $(cat /sys/class/net/mv-a/address /proc/sys/net/ipv6/conf/mv-a/disable_ipv6 | \
+               tr '\\n' ,) = ADDRESS,1,
+             package/bin/macvtap-up; package/bin/macvtap-down
+             test ! -e /sys/class/net/mv-a; package/bin/macvtap-down\n";
+        // The kernel gives it the address of the link when it has the link for itself.
+        let last = if mode == "passthru" { "77" } else { "0f" };
+        let rest = rest.replace("ADDRESS", &format!("02:00:00:00:00:{last}"));
+        let links = same(&at, "macvtap-up", &["mv-a"], &rest);
+        let link = links.first().expect("a link");
+        assert_eq!(link["linkinfo"]["info_data"]["mode"], mode, "{link}");
+        assert_eq!(link["mtu"], 1300);
+        assert_eq!(link["altnames"], serde_json::json!(["a-name-of-many-letters"]));
+        let flags = link["flags"].as_array().expect("flags");
+        assert!(flags.contains(&"UP".into()) && flags.contains(&"ALLMULTI".into()), "{link}");
+    }
 }
 
 #[test]
