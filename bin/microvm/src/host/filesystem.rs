@@ -11,7 +11,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ pub(super) fn can_grow(fs: &str) -> bool {
 /// A tool is missing or failed; the kernel does not mount it, or does not let it grow.
 pub(super) fn grow(host: &Host<'_>, path: &Path, image: &File, fs: &str) -> Result<(), HostError> {
     match fs {
-        "ext2" | "ext3" | "ext4" => grow_ext(host, path),
+        "ext2" | "ext3" | "ext4" => grow_ext(host, path, image),
         "xfs" => {
             let size = size(image).map_err(HostError::io("look at", path))?;
             let grow = |root: BorrowedFd<'_>| backing::grow_xfs(root, size);
@@ -60,10 +60,12 @@ pub(super) fn size(mut file: &File) -> io::Result<u64> {
     io::Seek::seek(&mut file, io::SeekFrom::End(0))
 }
 
-fn grow_ext(host: &Host<'_>, path: &Path) -> Result<(), HostError> {
+fn grow_ext(host: &Host<'_>, path: &Path, image: &File) -> Result<(), HostError> {
+    // The tools open what we have opened, whatever has its name by now.
+    let opened = format!("/proc/{}/fd/{}", std::process::id(), image.as_raw_fd());
     let run = |program: &str, words: &[&OsStr], highest: i32| {
         let mut command = host.command(program);
-        command.args(words).arg(path);
+        command.args(words).arg(&opened);
         let search = std::env::var("PATH").unwrap_or_default();
         command.env("PATH", format!("{search}:/usr/sbin:/sbin"));
         let output = host.output(command, WHY, TOOL)?;
@@ -73,7 +75,8 @@ fn grow_ext(host: &Host<'_>, path: &Path) -> Result<(), HostError> {
             _ => {
                 // e2fsck says what is wrong on its standard output.
                 let said = [output.stdout, output.stderr].concat();
-                let said = String::from_utf8_lossy(&said).trim().to_owned();
+                let said = String::from_utf8_lossy(&said);
+                let said = said.trim().replace(&opened, &path.to_string_lossy());
                 Err(HostError::Failed(program.to_owned(), said))
             }
         }

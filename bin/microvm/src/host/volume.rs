@@ -5,7 +5,10 @@
 //! for.
 
 use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
 
 use super::change::CURRENT;
 use super::{Host, HostError, Name, filesystem};
@@ -43,8 +46,7 @@ pub fn grow(
         return Err(HostError::Bad(format!("a file system of type {} cannot grow", volume.fs)));
     }
     let path = place(host, name, image)?;
-    let file = File::options().read(true).write(true).open(&path);
-    let file = file.map_err(HostError::io("open", &path))?;
+    let file = open(&path)?;
     let length = filesystem::size(&file).map_err(HostError::io("look at", &path))?;
     let from = length >> 20;
     let is_file = file.metadata().map_err(HostError::io("look at", &path))?.is_file();
@@ -69,6 +71,20 @@ pub fn grow(
         filesystem::grow(host, &path, &file, &volume.fs)?;
     }
     Ok(Growth { from, to: bytes >> 20 })
+}
+
+/// The image itself. Where a machine may have put a link, it does not lead root elsewhere.
+fn open(path: &Path) -> Result<File, HostError> {
+    let found = path.symlink_metadata().map_err(HostError::io("look at", path))?;
+    let own = rustix::process::geteuid().as_raw();
+    if found.is_symlink() && found.uid() != 0 && found.uid() != own {
+        let text = format!("{} is a link that another account has made", path.display());
+        return Err(HostError::Bad(text));
+    }
+    let follow = if found.is_symlink() { OFlags::empty() } else { OFlags::NOFOLLOW };
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | follow;
+    let opened = rustix::fs::open(path, flags, Mode::empty());
+    opened.map(File::from).map_err(|errno| HostError::io("open", path)(errno.into()))
 }
 
 struct Volume {

@@ -53,6 +53,8 @@ pub struct HostArgs {
     pub bridges: Vec<String>,
     /// Remove what is not declared.
     pub prune: bool,
+    /// Look at networks.
+    pub net: bool,
     /// How many builds at a time.
     pub jobs: Option<usize>,
     /// Run the other host's commands through sudo.
@@ -172,6 +174,11 @@ const PRUNE: Flag<Args> =
         args.host.prune = true;
         Ok(())
     });
+const NET: Flag<Args> =
+    Flag::switch(None, "net", "look at bridges, links and forwarding, too", |args, _| {
+        args.host.net = true;
+        Ok(())
+    });
 const JOBS: Flag<Args> =
     Flag::option(Some('j'), "jobs", "COUNT", "how many builds at a time", |args, value| {
         args.host.jobs = Some(count(value)?).filter(|count| *count > 0);
@@ -268,7 +275,7 @@ pub(super) const DISABLE: Command<Args> =
 pub(super) const HOST: Command<Args> = command(
     "host",
     "set this host up: install, apply or doctor",
-    &[PREFIX, DRY_RUN, BRIDGE, PRUNE, JOBS, ROOT],
+    &[PREFIX, DRY_RUN, BRIDGE, PRUNE, JOBS, NET, ROOT],
     &[
         word(
             "ACTION",

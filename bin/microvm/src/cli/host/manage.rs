@@ -299,7 +299,7 @@ fn serve(host: &Host<'_>, name: &Name) -> Result<(), HostError> {
 
 fn look(args: &Args, host: &Host<'_>, world: &mut World<'_>) -> Result<u8, Failure> {
     let only = if args.words.len() > 1 { Some(name(args, 1)?) } else { None };
-    let findings = doctor(host, only.as_ref()).map_err(fail)?;
+    let findings = doctor(host, only.as_ref(), args.host.net).map_err(fail)?;
     if args.json {
         let list = findings.iter().map(crate::host::Finding::json).collect();
         world.print(&format!("{:#}\n", serde_json::Value::Array(list)))?;

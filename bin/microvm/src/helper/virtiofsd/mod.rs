@@ -38,7 +38,7 @@ const CHUNK: usize = 4096;
 /// And how often in one turn.
 const CHUNKS_PER_TURN: usize = 16;
 /// Where distributions keep the daemon, out of the way of users.
-const PLACES: [&str; 3] = ["/usr/libexec", "/usr/lib/virtiofsd", "/usr/lib"];
+pub const PLACES: [&str; 3] = ["/usr/libexec", "/usr/lib/virtiofsd", "/usr/lib"];
 /// The longest description of a package, in bytes.
 const RUNNER_MAX: usize = 8 << 20;
 

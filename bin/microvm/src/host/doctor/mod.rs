@@ -1,29 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Looks for what keeps machines of this host from starting.
 //!
-//! Changes nothing. Each finding says what is there, and what to do when it is not well.
+//! Changes nothing. Each finding says what is there, and what to do when it is not well. Here is
+//! the host, in [`machine`] what one machine needs of it, in [`net`] what it is attached to, in
+//! [`way`] how its shell is reached.
 
-use std::os::unix::fs::MetadataExt as _;
+mod machine;
+mod net;
+mod way;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use plinth::proc::Limits;
 use serde_json::{Value, json};
 
+use self::machine::Machine;
 use super::change::CURRENT;
 use super::units::{self, Piece};
 use super::{Host, HostError, Manager, Name};
 use crate::helper::kvm::{LIMIT, Usable, usable};
+use crate::helper::virtiofsd::PLACES as VIRTIOFSD_PLACES;
 
+/// What runs machines at full speed.
+const KVM: &str = "/dev/kvm";
 /// A program that is asked for its version.
 const VERSION: Limits = Limits { time: Duration::from_secs(10), output: 1 << 16 };
 /// Where administrators' programs are, whatever the search path says.
 const PLACES: [&str; 6] =
     ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
-/// Where the helper for bridges is installed.
-const BRIDGE_HELPERS: [&str; 2] =
-    ["/usr/lib/qemu/qemu-bridge-helper", "/usr/libexec/qemu-bridge-helper"];
-
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -74,43 +79,85 @@ impl Finding {
     }
 }
 
-/// What is to be said of the host, or of one machine.
+/// What is to be said of the host, or of one machine; of networks when it is asked for, or for one
+/// machine.
 ///
 /// # Errors
 /// The state directory cannot be read; there is no such machine.
-pub fn doctor(host: &Host<'_>, only: Option<&Name>) -> Result<Vec<Finding>, HostError> {
+pub fn doctor(
+    host: &Host<'_>,
+    only: Option<&Name>,
+    with_net: bool,
+) -> Result<Vec<Finding>, HostError> {
     let mut findings = vec![kvm(host), service(host), accounts(host)];
     findings.extend(files(host));
     let names = match only {
         Some(name) => vec![name.clone()],
         None => host.names()?,
     };
-    let mut needs: Vec<(String, String)> = Vec::new();
+    let mut needs: Vec<(String, String)> = vec![("ssh".to_owned(), "microvm shell".to_owned())];
+    let mut helpers = Vec::new();
     for name in &names {
         let seen = host.look(name)?;
         if only.is_some() && !seen.is_machine() {
             return Err(HostError::NotFound(name.clone()));
         }
-        findings.extend(machine(host, name, &seen));
-        if let Some(profile) = host.profile(name, CURRENT) {
-            needs.push((program_of(&profile.hypervisor).to_owned(), name.to_string()));
-            let has_ip = profile.tap || profile.macvtap;
-            needs.extend(has_ip.then(|| ("ip".to_owned(), name.to_string())));
-            let script = host.package(name, CURRENT).map(|it| it.join("bin/virtiofsd-run"));
-            let has_daemon = script.is_some_and(|path| path.is_file());
-            needs.extend(has_daemon.then(|| ("virtiofsd".to_owned(), name.to_string())));
+        let machine = Machine::read(host, name);
+        let mut own = state(host, name, &seen);
+        if let Some(machine) = &machine {
+            own.extend(machine.findings());
+            if with_net || only.is_some() {
+                own.extend(net::interfaces(machine));
+            }
+            needs.extend(programs(machine).into_iter().map(|it| (it, name.to_string())));
+            if machine.profile.bridge {
+                helpers.push(machine.text("/qemu/bridgeHelper").unwrap_or_default().to_owned());
+            }
+        }
+        if own.is_empty() && seen.is_machine() {
+            own.push(Finding::new(Level::Good, name.as_str(), "has all that it needs"));
+        }
+        findings.extend(own);
+        if let (Some(machine), true) = (&machine, only.is_some()) {
+            if machine.is_emulated() {
+                // It would be told of something that it has no use for.
+                findings.retain(|it| it.what != KVM);
+            }
+            findings.extend(way::way(machine, host.activity(name)?.active));
         }
     }
-    needs.push(("ssh".to_owned(), "microvm shell".to_owned()));
     needs.sort_unstable();
     needs.dedup_by(|a, b| a.0 == b.0);
-    findings
-        .extend(needs.iter().filter(|it| !it.0.is_empty()).map(|it| program(host, &it.0, &it.1)));
-    findings.extend(bridge_helper(host));
+    findings.extend(needs.iter().map(|(name, needed)| program(host, name, needed)));
+    helpers.sort_unstable();
+    helpers.dedup();
+    if helpers.is_empty() {
+        findings.extend(net::helper(host, None));
+    }
+    findings.extend(helpers.iter().filter_map(|path| net::helper(host, Some(path))));
+    if with_net {
+        findings.extend(net::host(host));
+    }
     findings.push(ksm(host));
     Ok(findings)
 }
 
+/// The programs that a machine needs.
+fn programs(machine: &Machine<'_>) -> Vec<String> {
+    let profile = &machine.profile;
+    let hypervisor = machine.program().unwrap_or_else(|| program_of(&profile.hypervisor));
+    let mut programs = vec![hypervisor.to_owned()];
+    if profile.tap || profile.macvtap {
+        programs.push("ip".to_owned());
+    }
+    if !profile.served.is_empty() && profile.hypervisor != "vfkit" {
+        programs.push(machine.text("/virtiofsd/binary").unwrap_or("virtiofsd").to_owned());
+    }
+    programs.retain(|it| !it.is_empty());
+    programs
+}
+
+/// What the hypervisor of another tool's package is called.
 fn program_of(hypervisor: &str) -> &str {
     match hypervisor {
         "qemu" => match std::env::consts::ARCH {
@@ -124,25 +171,28 @@ fn program_of(hypervisor: &str) -> &str {
 
 /// Where a program is.
 fn find(host: &Host<'_>, program: &str) -> Option<PathBuf> {
+    if program.contains('/') {
+        return Some(host.root.join(program)).filter(|path| path.is_file());
+    }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let own = host.tools.clone().into_iter();
+    // Distributions keep this one where no search path leads.
+    let more: &[&str] = if program == "virtiofsd" { &VIRTIOFSD_PLACES } else { &[] };
     own.chain(std::env::split_paths(&path))
-        .chain(PLACES.iter().map(|place| host.root.join(place)))
+        .chain(PLACES.iter().chain(more).map(|place| host.root.join(place)))
         .map(|place| place.join(program))
         .find(|path| path.is_file())
 }
 
 fn program(host: &Host<'_>, name: &str, needed: &str) -> Finding {
     let Some(path) = find(host, name) else {
-        // Debian keeps this one where no search path leads.
-        let elsewhere = host.root.join("/usr/libexec/virtiofsd");
-        if name == "virtiofsd" && elsewhere.is_file() {
-            let text = "is /usr/libexec/virtiofsd; say so with virtiofsd.binary";
+        if name == "ip" {
+            let text = "is not installed; scripts make interfaces without it";
             return Finding::new(Level::Note, name, text);
         }
         return Finding::new(Level::Bad, name, format!("is not installed, needed by {needed}"));
     };
-    if name == "virtiofsd" && is_old_virtiofsd(host, &path) {
+    if path.ends_with("virtiofsd") && is_old_virtiofsd(host, &path) {
         let text = format!("{} is the old C program, which takes other options", path.display());
         return Finding::new(Level::Bad, name, text);
     }
@@ -157,28 +207,28 @@ fn is_old_virtiofsd(host: &Host<'_>, path: &Path) -> bool {
 }
 
 fn kvm(host: &Host<'_>) -> Finding {
-    let path = host.root.join("/dev/kvm");
+    let path = host.root.join(KVM);
     let opened = std::fs::File::options().read(true).write(true).open(path);
     match opened {
         Ok(_) => works(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Finding::new(
             Level::Note,
-            "/dev/kvm",
+            KVM,
             "is not there; machines need qemu with qemu.accel = \"tcg\"",
         ),
-        Err(error) => Finding::new(Level::Bad, "/dev/kvm", format!("cannot be opened: {error}")),
+        Err(error) => Finding::new(Level::Bad, KVM, format!("cannot be opened: {error}")),
     }
 }
 
 /// A device that can be opened may still hang with the first instruction.
 fn works() -> Finding {
     match usable(LIMIT) {
-        Ok(Usable::Yes) => Finding::new(Level::Good, "/dev/kvm", "works"),
+        Ok(Usable::Yes) => Finding::new(Level::Good, KVM, "works"),
         Ok(found) => {
             let text = format!("{found}; set qemu.accel = \"tcg\"");
-            Finding::new(Level::Bad, "/dev/kvm", text)
+            Finding::new(Level::Bad, KVM, text)
         }
-        Err(error) => Finding::new(Level::Bad, "/dev/kvm", format!("cannot be tried: {error}")),
+        Err(error) => Finding::new(Level::Bad, KVM, format!("cannot be tried: {error}")),
     }
 }
 
@@ -198,7 +248,7 @@ fn accounts(host: &Host<'_>) -> Finding {
     let what = format!("account {user}:{group}");
     match (host.user(), host.group()) {
         (Some(_), Some(_)) => Finding::new(Level::Good, what, "exists"),
-        _ => Finding::new(Level::Bad, what, "is missing; systemd-sysusers makes it after install"),
+        _ => Finding::new(Level::Bad, what, "is missing; microvm host install makes it"),
     }
 }
 
@@ -229,7 +279,8 @@ fn files(host: &Host<'_>) -> Vec<Finding> {
     findings
 }
 
-fn machine(host: &Host<'_>, name: &Name, seen: &super::seen::Seen) -> Vec<Finding> {
+/// Whether the machine is as the last command left it.
+fn state(host: &Host<'_>, name: &Name, seen: &super::seen::Seen) -> Vec<Finding> {
     let mut findings = Vec::new();
     if !seen.is_machine() {
         if seen.directory && (!seen.generations.is_empty() || seen.source.is_some()) {
@@ -250,22 +301,7 @@ fn machine(host: &Host<'_>, name: &Name, seen: &super::seen::Seen) -> Vec<Findin
         let text = format!("its description {source} is gone");
         findings.push(Finding::new(Level::Note, name.as_str(), text));
     }
-    if findings.is_empty() {
-        findings.push(Finding::new(Level::Good, name.as_str(), "has its package and its unit"));
-    }
     findings
-}
-
-/// Capabilities of the helper are reported, never given.
-fn bridge_helper(host: &Host<'_>) -> Option<Finding> {
-    let path = BRIDGE_HELPERS.iter().find(|path| host.root.exists(path))?;
-    let mode = host.root.join(path).metadata().map_or(0, |it| it.mode());
-    Some(if mode & 0o4000 == 0 {
-        let text = "has no set-user-ID bit: interfaces of type bridge need it, or CAP_NET_ADMIN";
-        Finding::new(Level::Note, *path, text)
-    } else {
-        Finding::new(Level::Good, *path, "may attach machines to the bridges of bridge.conf")
-    })
 }
 
 fn ksm(host: &Host<'_>) -> Finding {
