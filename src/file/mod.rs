@@ -15,7 +15,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
 pub use lock::Lock;
-pub use replace::replace_atomic;
+pub use replace::{put_atomic, replace_atomic};
 
 /// The most that [`Root::read_bytes`] and [`Root::read_text`] read, in bytes.
 pub const READ_MAX: usize = 4 << 20;

@@ -34,13 +34,27 @@ pub fn replace_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(error) => return Err(error),
     };
+    put(&target, bytes, before.as_ref(), mode)
+}
+
+/// Puts a new file with `bytes` and `mode` at `path`, whatever was there.
+///
+/// A symbolic link is replaced, not followed, and of a file neither mode nor owner are kept. So
+/// this is for directories in which others may make names too.
+///
+/// # Errors
+/// What the calls say; a directory is not replaced.
+pub fn put_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    put(path, bytes, None, mode)
+}
+
+fn put(target: &Path, bytes: &[u8], before: Option<&fs::Metadata>, mode: u32) -> io::Result<()> {
     let directory = match target.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let draft = draft_name(&target)?;
-    let written =
-        write(&draft, bytes, before.as_ref(), mode).and_then(|()| fs::rename(&draft, &target));
+    let draft = draft_name(target)?;
+    let written = write(&draft, bytes, before, mode).and_then(|()| fs::rename(&draft, target));
     if let Err(error) = written {
         drop(fs::remove_file(&draft)); // the error that counts is the first
         return Err(error);

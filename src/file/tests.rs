@@ -111,6 +111,19 @@ fn a_symbolic_link_stays_one() {
 }
 
 #[test]
+fn a_symbolic_link_is_not_followed_where_others_may_make_one() {
+    let place = Place::new();
+    fs::write(place.join("precious"), "old").expect("write");
+    symlink("precious", place.join("id")).expect("symlink");
+    put_atomic(&place.join("id"), b"new", 0o640).expect("put");
+    assert_eq!(fs::read(place.join("precious")).expect("read"), b"old");
+    let there = fs::symlink_metadata(place.join("id")).expect("a file");
+    assert_eq!((there.is_file(), there.mode() & 0o777), (true, 0o640));
+    symlink("precious", place.join("lock")).expect("symlink");
+    assert!(Lock::try_exclusive(&place.join("lock")).is_err());
+}
+
+#[test]
 fn a_failure_leaves_the_old_state() {
     let place = Place::new();
     let missing = place.join("none/file");

@@ -123,7 +123,7 @@ impl Balloon {
                 command.env("HOME", here);
             }
             client(command, deadline)?;
-            plinth::file::replace_atomic(state, format!("{amount}\n").as_bytes(), 0o644)
+            plinth::file::put_atomic(state, format!("{amount}\n").as_bytes(), 0o644)
                 .map_err(CtlError::io("write balloon.state"))?;
         }
         Ok(amount)

@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 
-use plinth::file::replace_atomic;
+use plinth::file::{put_atomic, replace_atomic};
 use rustix::fs::{CWD, Gid, RenameFlags, Uid, chown, renameat_with};
 
 use super::change::{Action, CURRENT, OLD};
@@ -60,7 +60,7 @@ impl<'a> Hands<'a> {
             Action::WriteFile(name, text) => {
                 let text = if text.is_empty() { String::new() } else { format!("{text}\n") };
                 let path = at.join(name);
-                replace_atomic(&path, text.as_bytes(), 0o644).map_err(HostError::io("write", path))
+                put_atomic(&path, text.as_bytes(), 0o644).map_err(HostError::io("write", path))
             }
             Action::Remove(name) => remove_file(&at.join(name)),
             Action::Link(name, target) => link(&at, name, target),

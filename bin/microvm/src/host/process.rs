@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use plinth::file::replace_atomic;
+use plinth::file::put_atomic;
 use plinth::time::Time;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
@@ -82,7 +82,7 @@ impl Host<'_> {
             })
             .collect();
         let path = self.directory(name).join(PROCESS);
-        replace_atomic(&path, lines.as_bytes(), 0o644).map_err(HostError::io("write", path))
+        put_atomic(&path, lines.as_bytes(), 0o644).map_err(HostError::io("write", path))
     }
 
     /// The processes of a machine that live.

@@ -583,3 +583,14 @@ fn a_damaged_package_is_made_anew() {
     ground.plain(|host| host.update(&name("a")).map(drop)).expect("updated");
     assert_eq!((ground.links()["current"], ground.leftovers()), (768, Vec::new()));
 }
+
+#[test]
+fn a_link_in_the_place_of_a_mark_is_replaced_not_followed() {
+    let ground = Ground::new("link");
+    ground.machine();
+    let (at, precious) = (ground.0.join("var/lib/microvms/a"), ground.0.join("precious"));
+    fs::write(&precious, "x").expect("a file");
+    std::os::unix::fs::symlink(&precious, at.join(".pending")).expect("a link");
+    ground.plain(|host| host.rollback(&name("a")).map(drop)).expect("by way of the mark");
+    assert_eq!(fs::read_to_string(precious).expect("a file"), "x");
+}

@@ -79,12 +79,8 @@ pub(super) fn package(args: &Args, word: &Path, link: &str) -> Option<PathBuf> {
 /// Where the description of the machine that `word` names is, if that is written down.
 pub(super) fn source(args: &Args, word: &Path) -> Option<PathBuf> {
     let name = Name::parse(word.to_str()?)?;
-    let read =
-        |host: &Host<'_>| Ok(plinth::file::read(&host.directory(&name).join("source"), 4096));
-    let bytes = with_host(args, read).ok()?.ok()?;
-    let path = String::from_utf8(bytes).ok()?;
-    let path = PathBuf::from(path.trim_end());
-    path.is_file().then_some(path)
+    let seen = with_host(args, |host| host.look(&name).map_err(fail)).ok()?;
+    seen.source.map(PathBuf::from).filter(|path| path.is_file())
 }
 
 /// What is added to the unit of a machine with this package.
