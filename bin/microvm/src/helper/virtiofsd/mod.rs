@@ -74,6 +74,9 @@ pub(super) fn run(call: &Call<'_>, world: &World<'_>) -> Result<u8, Failure> {
     let odd = |why: String| Failure::new(FAILED, StartError::Package(path.clone(), why));
     let runner = plinth::file::read(&path, RUNNER_MAX).map_err(|error| odd(error.to_string()))?;
     let daemons = arguments::daemons(&runner).map_err(odd)?;
+    if daemons.is_empty() {
+        return Err(odd("it has no shares".to_owned())); // there is nothing to wait for
+    }
     let missing = |daemon: &&Daemon| daemon.source().is_none_or(|source| !source.is_dir());
     if let Some(daemon) = daemons.iter().find(missing) {
         let source = daemon.source().unwrap_or_default();
