@@ -11,8 +11,8 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Stdio};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -53,6 +53,14 @@ pub enum Ending {
     TooMuchOutput,
     /// Someone else took its status: `SIGCHLD` is ignored in this process.
     Unknown,
+}
+
+/// A status as a shell tells it: that of the program, or 128 and the number of the signal that ended
+/// it.
+#[must_use]
+pub fn shell_status(status: ExitStatus) -> u8 {
+    let number = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    number.and_then(|number| u8::try_from(number).ok()).unwrap_or(u8::MAX)
 }
 
 /// What a child left behind.

@@ -177,6 +177,47 @@ fn a_root_may_be_relative() {
 }
 
 #[test]
+fn a_machine_in_the_foreground_has_its_status_and_leaves_nothing() {
+    let ground = Ground::new("foreground");
+    let path = ground.write(
+        "a.toml",
+        "kernel = \"/vmlinuz\"\nqemu.binary = \"sleeper\"\n[binScripts]\n\
+         tap-up = \"echo up >>log\"\ntap-down = \"echo down >>log\"\n",
+    );
+    ground.said(&["create", "a", &path]);
+    let at = ground.0.join("root/var/lib/microvms/a");
+    let log = || fs::read_to_string(at.join("log")).unwrap_or_default();
+    for (body, status) in [("exit 7", 7), ("kill -KILL $$", 137), ("exit 0", 0)] {
+        ground.program("bin/sleeper", &format!("echo runs >>log\n{body}"));
+        assert_eq!(ground.run(&["run", "a", "--setup"]).0, Some(status), "{body}");
+        assert_eq!(log(), "up\nruns\ndown\n");
+        assert!(!at.join("booted").exists() && !at.join(".process").exists());
+        fs::remove_file(at.join("log")).expect("removed");
+    }
+    // Meanwhile the others go on: an update is for the next start, a stop is a stop.
+    ground.program("bin/sleeper", "echo runs >>log\nexec sleep 100");
+    let (ended, others) = std::thread::scope(|scope| {
+        let foreground = scope.spawn(|| ground.run(&["run", "a", "--setup"]));
+        while !log().ends_with("runs\n") {
+            assert!(!foreground.is_finished(), "it does not run");
+            std::thread::yield_now();
+        }
+        let again: [&[&str]; 3] = [&["run", "a", "--setup"], &["update", "a"], &["restart", "a"]];
+        let others = again.map(|words| ground.run(words).0);
+        (foreground.join().expect("a thread"), others)
+    });
+    assert_eq!(others, [Some(5), Some(0), Some(0)]);
+    assert_eq!(ended.0, Some(143), "{}", ended.2);
+    // What was started anew is not taken down by the end of the one before.
+    while log() != "up\nruns\ndown\nup\nruns\n" {
+        assert_eq!(ground.run(&["status", "a"]).0, Some(0), "{}", log());
+    }
+    assert!(at.join("booted").exists());
+    ground.said(&["stop", "a"]);
+    assert_eq!(log(), "up\nruns\ndown\nup\nruns\ndown\n");
+}
+
+#[test]
 fn declared_machines_are_planned_first() {
     let ground = Ground::new("apply");
     ground.describe("root/etc/microvm/vms.d/a.toml", 256);

@@ -7,10 +7,10 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
+use plinth::proc;
 use plinth::sys::exec;
 use plinth::sys::signal::{Signals, with_empty_mask};
 use rustix::fs::{Mode, OFlags};
@@ -88,7 +88,7 @@ pub(super) fn run(mut command: Command) -> io::Result<u8> {
     let raw = Raw::new(stdin.as_fd());
     let status = carry(&master, &pidfd, &mut signals, &mut child);
     drop(raw);
-    Ok(code(status?))
+    Ok(proc::shell_status(status?))
 }
 
 fn carry(
@@ -139,10 +139,4 @@ fn drain(ways: &mut [Way<'_>; 2]) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// The status as a shell tells it.
-fn code(status: ExitStatus) -> u8 {
-    let number = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
-    number.and_then(|number| u8::try_from(number).ok()).unwrap_or(u8::MAX)
 }

@@ -37,9 +37,12 @@ mod volume;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use plinth::err::Failure;
 use plinth::file::{Lock, Root};
+use plinth::time::Time;
+use rustix::event::Timespec;
 
 use crate::package::Tree;
 pub use deploy::{Deployment, import};
@@ -57,6 +60,9 @@ pub use service::{Activity, Manager};
 use settings::Settings;
 pub use ssh::{Target, has_proxy, words as ssh_words};
 pub use volume::{Growth, grow};
+
+/// How long between two looks at a lock.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A package that was made from a description.
 #[derive(Clone, Debug)]
@@ -157,6 +163,24 @@ impl Host<'_> {
                 Err(HostError::NotFound(name.clone()))
             }
             Err(error) => Err(HostError::io("lock", path)(error)),
+        }
+    }
+
+    /// As [`Host::lock`], and waits as long as `patience` says for another command to end.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn lock_within(&self, name: &Name, patience: Duration) -> Result<Lock, HostError> {
+        let deadline = Time::monotonic() + patience;
+        loop {
+            match self.lock(name) {
+                Err(HostError::Locked(_)) if Time::monotonic() < deadline => {
+                    let pause = Timespec::try_from(LOOK).ok();
+                    // An interruption only makes the next look come sooner.
+                    let _ = rustix::event::poll(&mut [], pause.as_ref());
+                }
+                done => return done,
+            }
         }
     }
 

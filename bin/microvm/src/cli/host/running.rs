@@ -38,7 +38,6 @@ pub(super) fn run(args: &Args, host: &Host<'_>, _world: &mut World<'_>) -> Resul
         return Err(fail(HostError::Running(name)));
     }
     if args.host.setup {
-        let _lock = host.lock(&name).map_err(fail)?;
         return host.run_with_setup(&name).map_err(fail);
     }
     let mut command = Command::new(package.join("bin/microvm-run"));

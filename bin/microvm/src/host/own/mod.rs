@@ -38,6 +38,8 @@ const SCRIPT: Limits = Limits { time: Duration::from_secs(60), output: 1 << 20 }
 const TERM_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a hypervisor may take to go once its machine has stopped.
 const END_PATIENCE: Duration = Duration::from_secs(2);
+/// How long another command may take that works on the machine.
+const LOCK_PATIENCE: Duration = Duration::from_secs(600);
 /// How long the kernel may take over a kill.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -88,6 +90,9 @@ impl Host<'_> {
 
     /// Sets a machine up, runs it in the foreground, and takes it down; its status.
     ///
+    /// The lock is held while something is set up or taken down, so that the machine can be updated
+    /// and stopped as any other while it runs.
+    ///
     /// # Errors
     /// A step failed; the others are undone.
     pub fn run_with_setup(&self, name: &Name) -> Result<u8, HostError> {
@@ -95,9 +100,15 @@ impl Host<'_> {
         let signals = Signals::new(&[Signal::INT, Signal::TERM, Signal::HUP])
             .map_err(HostError::io("receive", "signals"))?;
         let mut work = Work::new(self, name);
+        let lock = self.lock(name)?;
         let Some(child) = work.set_up(false)? else { return Ok(1) };
+        drop(lock);
         let status = attend(child, signals);
-        work.tear_down();
+        let _lock = self.lock_within(name, LOCK_PATIENCE)?;
+        // Whoever stopped it has taken it down, and may have started another.
+        if self.process(name).is_none() {
+            work.tear_down();
+        }
         status
     }
 
@@ -384,8 +395,7 @@ fn attend(mut child: Child, mut signals: Signals) -> Result<u8, HostError> {
             }
         }
     }
-    let status = child.wait().map_err(failed)?;
-    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+    child.wait().map(plinth::proc::shell_status).map_err(failed)
 }
 
 #[cfg(test)]
