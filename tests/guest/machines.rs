@@ -30,7 +30,7 @@ fn described(machine: &str, port: u16) -> String {
         console = "socket"
         balloon = true
         kernelParams = ["quiet"]
-        storeDisk = "root.erofs"
+        storeDiskSource = "root"
         storeDiskIsRoot = false
         credentialFiles = {{ KEY = "secret" }}
         [qemu]
@@ -61,6 +61,7 @@ fn described(machine: &str, port: u16) -> String {
 fn machine_type(machine: &str) -> Outcome {
     let port = free_port()?;
     let toml = described(machine, port);
+    let program = build::microvm(Lab::find().workspace())?.join("microvm");
     let modules: Vec<&str> =
         DISKS.into_iter().chain(["virtio_net", "virtio_balloon", "qemu_fw_cfg"]).collect();
     let mut vm = Machine::start(machine, Kernel::V6_1, &modules, &toml, |at| {
@@ -68,11 +69,9 @@ fn machine_type(machine: &str) -> Outcome {
         fs::write(at.join("fixed.img"), "never changed".repeat(400))?;
         fs::create_dir(at.join("root"))?;
         fs::write(at.join("root/file"), "in the root image\n")?;
-        let made = Command::new("mkfs.erofs")
-            .args(["--quiet", "-T0", "--all-root", "root.erofs", "root"])
-            .current_dir(at)
-            .status()?;
-        if made.success() { Ok(Vec::new()) } else { Err(io::Error::other("mkfs.erofs")) }
+        let mut making = Command::new(&program);
+        making.args(["image", "build", "vm.toml"]).current_dir(at);
+        if making.status()?.success() { Ok(Vec::new()) } else { Err(io::Error::other("no image")) }
     })?;
 
     // The root image is the first disk, and cannot be written.

@@ -77,7 +77,7 @@ pub fn load(path: &Path, options: &pipeline::Options) -> io::Result<Loaded> {
 }
 
 /// The path from the root, without a look at what is there.
-fn absolute(path: &Path) -> io::Result<String> {
+pub(crate) fn absolute(path: &Path) -> io::Result<String> {
     let whole = env::current_dir()?.join(path);
     let text = whole.to_str().ok_or_else(|| {
         let text = format!("cannot read {}: the path is not UTF-8", path.display());

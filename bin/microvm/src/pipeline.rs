@@ -285,6 +285,7 @@ impl Loader<'_> {
             name: name.to_owned(),
             system: self.options.system,
             declarative: self.options.declarative,
+            directory: own.base.clone(),
         };
         let mut description = match tree.value.to_json() {
             serde_json::Value::Object(members) => members,

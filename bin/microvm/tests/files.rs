@@ -131,6 +131,54 @@ fn the_image_of_a_description_is_named_after_its_content() {
 }
 
 #[test]
+fn a_description_has_the_image_that_was_made_of_its_directory() {
+    let dir = directory("made");
+    tree(&dir.join("rootfs"));
+    let file = text(&dir.join("vm.toml"));
+    let mut description = "hostName = \"web\"\nkernel = \"vm.toml\"\n".to_owned();
+    description.push_str("storeDiskSource = \"rootfs\"\n");
+    fs::write(&file, &description).expect("a file");
+    let image = dir.join("web.erofs");
+    let (status, said) = microvm(&["check", "--strict", &file]);
+    assert_eq!(status, 3, "{said}");
+    let (_, package) = microvm(&["show", "--json", &file]);
+
+    let mut seen = Vec::new();
+    for content in ["one", "two"] {
+        fs::write(dir.join("rootfs/etc/content"), content).expect("a file");
+        let making = Command::new(env!("CARGO_BIN_EXE_microvm"))
+            .args(["image", "build", &file])
+            .output()
+            .expect("it runs");
+        // That the image is missing is no news for who makes it.
+        assert_eq!(
+            (making.status.code(), String::from_utf8_lossy(&making.stderr)),
+            (Some(0), "".into())
+        );
+        let said = String::from_utf8_lossy(&making.stdout).into_owned();
+        assert_eq!(fs::canonicalize(&image).expect("the image"), Path::new(said.trim()));
+        // The pipeline does not look: the machine is the same, with the image and without.
+        assert_eq!(microvm(&["check", "--strict", &file]).0, 0);
+        assert_eq!(microvm(&["show", "--json", &file]).1, package);
+        seen.push(said);
+    }
+    assert_ne!(seen[0], seen[1]);
+    assert!(Path::new(seen[0].trim()).exists(), "a machine may run from the one before");
+    assert!(package.contains(&text(&image)), "{package}");
+
+    // What somebody else put there is not replaced.
+    fs::remove_file(&image).expect("the link");
+    fs::write(&image, "precious").expect("a file");
+    assert_eq!(microvm(&["image", "build", &file]).0, 5);
+    assert_eq!(fs::read_to_string(&image).expect("the file"), "precious");
+
+    // An image of one's own has its own name.
+    fs::write(&file, description + "storeDisk = \"own.erofs\"\n").expect("a file");
+    assert_eq!(microvm(&["image", "build", &file]).0, 0);
+    assert!(!dir.join("own.erofs").exists());
+}
+
+#[test]
 fn options_of_nix_become_a_description_that_is_valid() {
     let dir = directory("nix");
     let options = r#"{

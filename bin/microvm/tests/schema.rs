@@ -202,7 +202,12 @@ fn defaults_of_the_table_are_those_that_are_set() {
         "qemu": { "pcieRootPorts": [{ "id": "a" }] },
     });
     let fill = |name: &str, system| {
-        let context = Context { name: name.to_owned(), system, declarative: false };
+        let context = Context {
+            name: name.to_owned(),
+            system,
+            declarative: false,
+            directory: "/d".to_owned(),
+        };
         let description = description.as_object().expect("an object").clone();
         fill(description, &context).expect("a machine").to_json()
     };

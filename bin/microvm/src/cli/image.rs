@@ -3,14 +3,16 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use plinth::err::{FAILED, Failure};
 
-use super::load::{usage, valid};
-use super::{Args, NO_PROGRAM, World};
-use crate::config::Vm;
+use super::load::{usage, valid_without_files};
+use super::{Args, CONFLICT, NO_PROGRAM, World};
+use crate::build as packages;
+use crate::config::{Vm, made_image};
 use crate::image::{Kind, Plan, content_hash};
 use crate::package::Hash;
 
@@ -21,6 +23,8 @@ struct Wanted {
     flags: Vec<String>,
     /// Where it goes; the content's hash takes the place of `{}`.
     out: PathBuf,
+    /// The link that leads to it.
+    link: Option<PathBuf>,
 }
 
 /// `microvm image`
@@ -30,6 +34,9 @@ pub(super) fn image(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
         (Some("build"), [source]) => {
             for wanted in wanted(source, args)? {
                 let path = build(&wanted, args)?;
+                if let Some(link) = &wanted.link {
+                    lead(link, &path)?;
+                }
                 world.print(&format!("{}\n", path.display()))?;
             }
             Ok(0)
@@ -48,9 +55,15 @@ fn wanted(source: &Path, args: &Args) -> Result<Vec<Wanted>, Failure> {
         let kind = given.unwrap_or_default();
         let out = args.out.clone();
         let out = out.unwrap_or_else(|| PathBuf::from(format!("image-{{}}.{}", kind.name())));
-        return Ok(vec![Wanted { source: source.to_owned(), kind, flags: flags(kind, args), out }]);
+        return Ok(vec![Wanted {
+            source: source.to_owned(),
+            kind,
+            flags: flags(kind, args),
+            out,
+            link: None,
+        }]);
     }
-    let loaded = valid(source.as_os_str(), args)?;
+    let loaded = valid_without_files(source.as_os_str(), args)?;
     let of = |vm: &Vm| {
         let directory = vm.store_disk_source.as_ref()?;
         let kind = given.or_else(|| Kind::by_name(&vm.store_disk_type)).unwrap_or_default();
@@ -60,7 +73,12 @@ fn wanted(source: &Path, args: &Args) -> Result<Vec<Wanted>, Failure> {
         };
         let name = format!("{}-{{}}.{}", vm.host_name, kind.name());
         let out = args.out.clone().unwrap_or_else(|| source.with_file_name(name));
-        Some(Wanted { source: PathBuf::from(directory), kind, flags, out })
+        // By this name the description has the image, unless it says another.
+        let base = packages::absolute(source.parent().unwrap_or(source)).ok()?;
+        let link = made_image(&base, &vm.host_name, kind.name());
+        let is_used = args.out.is_none() && vm.store_disk.as_ref() == Some(&link);
+        let link = is_used.then(|| PathBuf::from(link));
+        Some(Wanted { source: PathBuf::from(directory), kind, flags, out, link })
     };
     let all: Vec<Wanted> = loaded.machines.iter().filter_map(|machine| of(&machine.vm)).collect();
     if all.is_empty() {
@@ -96,6 +114,24 @@ fn build(wanted: &Wanted, args: &Args) -> Result<PathBuf, Failure> {
             Err(failure)
         }
     }
+}
+
+/// Makes `link` lead to the image beside it, in one step.
+fn lead(link: &Path, image: &Path) -> Result<(), Failure> {
+    let failed = |error: io::Error| {
+        Failure::new(FAILED, format!("cannot make the link {}: {error}", link.display()))
+    };
+    if fs::symlink_metadata(link).is_ok_and(|it| !it.is_symlink()) {
+        let text = format!("{} is in the way; set storeDisk to it, or remove it", link.display());
+        return Err(Failure::new(CONFLICT, text));
+    }
+    let mut name = link.file_name().unwrap_or_default().to_owned();
+    name.push(".partial");
+    let partial = link.with_file_name(name);
+    // A killed run may have left one.
+    drop(fs::remove_file(&partial));
+    symlink(image.file_name().unwrap_or_default(), &partial).map_err(failed)?;
+    fs::rename(&partial, link).map_err(failed)
 }
 
 fn hash(source: &Path) -> Result<Hash, Failure> {
@@ -140,8 +176,13 @@ fn verify(image: &Path, source: &Path, args: &Args, world: &mut World<'_>) -> Re
     let mut name = image.file_name().unwrap_or_default().to_owned();
     name.push(".verify");
     let again = image.with_file_name(name);
-    let wanted =
-        Wanted { source: source.to_owned(), kind, flags: flags(kind, args), out: again.clone() };
+    let wanted = Wanted {
+        source: source.to_owned(),
+        kind,
+        flags: flags(kind, args),
+        out: again.clone(),
+        link: None,
+    };
     let hash = hash(source)?;
     let made = make(&wanted, args, &hash, &again);
     let same = made.and_then(|()| Ok(digest(image)? == digest(&again)?));

@@ -18,6 +18,8 @@ pub struct Context {
     pub system: System,
     /// Is `restartIfChanged` true when absent?
     pub declarative: bool,
+    /// The directory of the description.
+    pub directory: String,
 }
 
 type Object = Map<String, Value>;
@@ -141,6 +143,11 @@ fn dependent(description: &mut Object, context: &Context) {
     let has_cid = description.get("vsock").is_some_and(|vsock| vsock.get("cid").is_some());
     let has_image =
         description.contains_key("storeDisk") || description.contains_key("storeDiskSource");
+    if description.contains_key("storeDiskSource") {
+        let kind = text(description, "storeDiskType").unwrap_or_default();
+        let image = made_image(&context.directory, &name, kind);
+        under(description, json!({ "storeDisk": image }));
+    }
     let (arm, darwin) = (guest.arch() == Arch::Arm, host.is_darwin());
     let hotplug = description.get("hotplugMem").cloned().unwrap_or_else(|| json!(0));
     under(
@@ -180,6 +187,13 @@ fn dependent(description: &mut Object, context: &Context) {
             virtiofsd.insert("threadPoolSize".to_owned(), json!("nproc"));
         }
     }
+}
+
+/// Where `microvm image build` puts the image of a machine, as a link to the newest one. It follows
+/// from the description alone, so that packages do not depend on what is on the host.
+#[must_use]
+pub fn made_image(directory: &str, name: &str, kind: &str) -> String {
+    format!("{}/{name}.{kind}", directory.trim_end_matches('/'))
 }
 
 /// `false` in a table of texts stands for an absent value.

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use defaults::{Context, fill};
+pub use defaults::{Context, fill, made_image};
 pub use identity::{automatic_mac, machine_id};
 pub use parts::{
     Device, End, Forward, From, Graphics, Interface, InterfaceType, Proto, Share, Volume,

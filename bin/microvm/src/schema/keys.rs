@@ -231,12 +231,18 @@ pub const KEYS: &[Key] = &[
         ALL,
         "attach the root image as the first disk",
     ),
-    Key::new("storeDisk", Kind::Path, "", ALL, "a read-only image that exists"),
+    Key::new(
+        "storeDisk",
+        Kind::Path,
+        "the image of storeDiskSource, hostName.storeDiskType beside the description",
+        ALL,
+        "the read-only root image",
+    ),
     Key::new(
         "storeDiskSource",
         Kind::Path,
         "",
-        HOST,
+        ALL,
         "a directory that `microvm image build` makes the image of",
     ),
     Key::new(

@@ -29,10 +29,6 @@ pub(super) fn check(vm: &Vm, facts: &dyn Facts, options: &Options, found: &mut F
     if vm.store_on_disk && vm.store_disk.is_none() && vm.store_disk_source.is_none() {
         let text = "\"storeOnDisk\" needs \"storeDisk\" or \"storeDiskSource\"";
         found.error("MV158", "storeOnDisk", text);
-    } else if vm.store_on_disk && vm.store_disk.is_none() {
-        let text = "without \"storeDisk\" no root image is attached";
-        let hint = "`microvm image build` makes one of \"storeDiskSource\" and prints its path";
-        found.push(Diagnostic::warning("MV158", "storeDiskSource", text).hint(hint));
     }
     secrets(vm, found);
 }
@@ -55,11 +51,21 @@ fn image(vm: &Vm) -> (&'static str, &str) {
 fn files(vm: &Vm, facts: &dyn Facts, options: &Options, found: &mut Findings) {
     let (key, kernel) = image(vm);
     let initrd = vm.initrd_path.as_deref().map(|path| ("initrdPath", path));
-    for (key, path) in [(key, kernel)].into_iter().chain(initrd) {
+    // Where the image is made of a directory, that is what stands in the description.
+    let (of, hint) = match &vm.store_disk_source {
+        Some(_) => ("storeDiskSource", Some("`microvm image build` of the description makes it")),
+        None => ("storeDisk", None),
+    };
+    let image = vm.root_image().map(|path| (of, path));
+    for (key, path) in [(key, kernel)].into_iter().chain(initrd).chain(image) {
         if facts.exists(path) == Some(false) {
             let severity = if options.strict { Severity::Error } else { Severity::Warning };
             let text = format!("{path} is not on this machine");
-            found.push(Diagnostic { severity, ..Diagnostic::error("MV106", key, text) });
+            let missing = Diagnostic { severity, ..Diagnostic::error("MV106", key, text) };
+            found.push(match hint.filter(|_| key == of) {
+                Some(hint) => missing.hint(hint),
+                None => missing,
+            });
         }
     }
 }
