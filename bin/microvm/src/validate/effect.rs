@@ -35,10 +35,6 @@ const EFFECTS: &[Effect] = &[
         set: |vm| each("volumes", "imageType", &vm.volumes, |it| it.image_type != "raw"),
     },
     Effect {
-        heeded: ALL & !VF,
-        set: |vm| each("shares", "readOnly", &vm.shares, |it| it.read_only),
-    },
-    Effect {
         heeded: Q,
         set: |vm| {
             let is_set = |it: &Share| it.proto == Proto::NineP && it.security_model != "none";

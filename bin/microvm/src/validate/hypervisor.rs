@@ -158,6 +158,11 @@ fn shares(vm: &Vm, who: Who, found: &mut Findings) {
                 let text = format!("{hv} cannot make a 9p share read-only");
                 found.error("MV209", format!("shares[{at}].readOnly"), text);
             }
+            // The guest could write what it was not to.
+            Proto::Virtiofs if VF & who != 0 && share.read_only => {
+                let text = format!("{hv} cannot make a share read-only");
+                found.error("MV209", format!("shares[{at}].readOnly"), text);
+            }
             Proto::Virtiofs if KT & who != 0 => {
                 found.error("MV208", path, "kvmtool has no virtiofs; set proto = \"9p\"");
             }
