@@ -6,6 +6,7 @@ use std::error::Error;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -208,36 +209,59 @@ fn shares() -> Outcome {
     vm.stop()
 }
 
-/// The examples that need no set-up, tested by the command that users have for it.
-fn examples() -> Outcome {
+/// A copy of the examples with their guests; the program, and where they are.
+fn examples(name: &str) -> Result<(PathBuf, PathBuf), Box<dyn Error>> {
     let lab = Lab::find();
     let program = build::microvm(lab.workspace())?.join("microvm");
-    let at = lab.folder("machine-examples")?;
-    let done = |command: &mut Command| -> Outcome {
-        let output = command.output()?;
-        let said = [output.stdout, output.stderr].concat();
-        let said = String::from_utf8_lossy(&said).into_owned();
-        if output.status.success() { Ok(()) } else { Err(format!("{command:?}: {said}").into()) }
-    };
+    let at = lab.folder(name)?;
     let source = lab.workspace().join("bin/microvm/examples");
     done(Command::new("cp").arg("-R").arg(source).arg(at.join("examples")))?;
-    done(
-        Command::new("sh")
-            .arg(at.join("examples/guest/build.sh"))
-            .arg("-k")
-            .arg(lab.kernel(Kernel::V6_1)?)
-            .arg("-m")
-            .arg(lab.modules(Kernel::V6_1)?)
-            .arg("-s")
-            .arg(lab.server()?),
-    )?;
-    done(
-        Command::new("timeout")
-            .arg("900")
-            .arg(program)
-            .args(["test-examples", "--parallel", "--accel", "tcg", "--dir", "examples"])
-            .current_dir(&at),
-    )?;
+    let mut build = Command::new("sh");
+    build.arg(at.join("examples/guest/build.sh"));
+    build.arg("-k").arg(lab.kernel(Kernel::V6_1)?);
+    build.arg("-m").arg(lab.modules(Kernel::V6_1)?);
+    build.arg("-s").arg(lab.server()?);
+    done(&mut build)?;
+    Ok((program, at))
+}
+
+fn done(command: &mut Command) -> Outcome {
+    let output = command.output()?;
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    if output.status.success() { Ok(()) } else { Err(format!("{command:?}: {said}").into()) }
+}
+
+/// The examples that need no set-up, tested by the command that users have for it.
+fn default_examples() -> Outcome {
+    let (program, at) = examples("machine-examples")?;
+    let words = ["test-examples", "--parallel", "--accel", "tcg", "--dir", "examples"];
+    done(Command::new("timeout").arg("900").arg(program).args(words).current_dir(&at))?;
+    Ok(fs::remove_dir_all(&at)?)
+}
+
+/// The example with a bridge, by its own scripts and in a network of its own; there is no vhost here.
+fn bridge_example() -> Outcome {
+    let (program, at) = examples("machine-bridge")?;
+    let interface = "interfaces=[{type=\"tap\",id=\"vm-btf\",mac=\"02:00:00:01:02:03\",\
+                     tap={vhost=false}}]";
+    let mut build = Command::new(program);
+    build.args(["build", "--set", "qemu.accel=\"tcg\"", "--set", "mem=512", "--set", interface]);
+    done(build.args(["-o", "package", "examples/btf-vhost/vm.toml"]).current_dir(&at))?;
+    let space = format!("bridge-{}", std::process::id());
+    done(Command::new("ip").args(["netns", "add", &space]))?;
+    let inside = |script: &str| {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &space, "timeout", "600", "sh", "-c", script]);
+        done(command.current_dir(&at))
+    };
+    let outcome = (|| -> Outcome {
+        inside("ip link set lo up && package/bin/microvm-setup-network")?;
+        inside("[ -e /sys/class/net/microvm-br0/brif/vm-btf ] && package/bin/microvm-test")?;
+        inside("package/bin/microvm-teardown-network && [ \"$(ip -br link | wc -l)\" = 1 ]")
+    })();
+    done(Command::new("ip").args(["netns", "del", &space]))?;
+    outcome?;
     Ok(fs::remove_dir_all(&at)?)
 }
 
@@ -274,5 +298,10 @@ fn root_directories_of_the_host_are_there_by_both_protocols() {
 
 #[test]
 fn the_examples_pass_their_own_tests() {
-    judge(examples());
+    judge(default_examples());
+}
+
+#[test]
+fn root_the_example_with_a_bridge_passes_its_own_test() {
+    judge(bridge_example());
 }

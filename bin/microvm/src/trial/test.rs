@@ -144,6 +144,14 @@ fn examine(
     console.run("uname -r", &mark, times.command, times.boot)?;
     let release = console.run("uname -r", "RELEASE_IS", times.command, times.command * 3)?;
     steps.push(format!("the guest runs Linux {release}"));
+    if let Some(gateway) = &example.gateway {
+        let command = format!("ping -c 1 -W 9 {gateway} >/dev/null && echo yes");
+        let time = times.command * 3;
+        if console.run(&command, "REACHES_HOST", time, time)? != "yes" {
+            return Err(TrialError::Answer(format!("the guest does not reach {gateway}")));
+        }
+        steps.push(format!("the guest reaches {gateway}"));
+    }
     own_checks(package, machine, steps)?;
     console.send("poweroff -f")?;
     // A machine that is gone by itself was asked to be.
