@@ -31,6 +31,7 @@ pub const KERNEL: Scenario = Scenario {
             "vfat",
             "nls_cp437",
             "nls_ascii",
+            "vhost_net",
         ],
         ..Needs::BARE
     },
@@ -69,6 +70,7 @@ fn kernel(_: &Guest) -> Outcome {
     groups()?;
     with_the_machine()?;
     volumes()?;
+    doctor()?;
     larger_volumes()?;
     damage()
 }
@@ -296,6 +298,47 @@ fn nothing_left() -> Outcome {
     }
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
     ensure(!mounts.contains("/dev/loop"), format_args!("{mounts}"))
+}
+
+/// What the doctor says is so: of devices, and of direct access to files.
+fn doctor() -> Outcome {
+    let devices = [ALONE, UNSEEN, NONE].map(|it| format!("{{ bus = \"pci\", path = \"{it}\" }}"));
+    let more = "[[volumes]]\nimage = \"here.img\"\nautoCreate = false\ndirect = true\n\
+         [[volumes]]\nimage = \"/mnt/there.img\"\nautoCreate = false\ndirect = true\n\
+         [[interfaces]]\ntype = \"tap\"\nid = \"t\"\nmac = \"auto\"\ntap.vhost = true\n\
+         [[interfaces]]\ntype = \"macvtap\"\nid = \"m\"\nmac = \"auto\"\n\
+         macvtap = { link = \"lo\", mode = \"bridge\" }\n";
+    let path = describe("ill", more)?;
+    // In front of the first table.
+    let text = fs::read_to_string(&path)?;
+    fs::write(&path, format!("devices = [{}]\n{text}", devices.join(", ")))?;
+    done(&["create", "ill", &path])?;
+    fs::write(format!("{STATE}/ill/here.img"), "x")?;
+    let said = mounted("xfs", |place| {
+        fs::write(format!("{place}/there.img"), "x")?;
+        microvm(&["host", "doctor", "ill"])
+    })?;
+    ensure_eq("the doctor's exit", &said.code, &1)?;
+    let own: Vec<&str> =
+        said.out.lines().filter_map(|line| line.split_once(" ill: ").map(|it| it.1)).collect();
+    let wanted = [
+        "here.img is on a file system without direct access; leave direct out".to_owned(),
+        format!("the PCI device {UNSEEN} has no IOMMU group: enable the IOMMU"),
+        format!("there is no PCI device {NONE}"),
+        "nothing attaches t to a network; see interfaces.tap.bridge, or give it an address and a \
+         route"
+            .to_owned(),
+    ];
+    ensure_eq("complaints", &own, &wanted.iter().map(String::as_str).collect::<Vec<_>>())?;
+    let all = microvm(&["host", "doctor"])?;
+    ensure(all.out.starts_with("note /dev/kvm: is not there; "), &all.out)?;
+    ensure(all.out.contains("\nok   stays: has all that it needs\n"), &all.out)?;
+    process::busybox(&["rmmod", "vhost_net"])?;
+    let said = microvm(&["host", "doctor", "ill"])?;
+    let line = "bad  ill: /dev/vhost-net is not there; modprobe vhost_net\n";
+    ensure(said.out.contains(line), &said.out)?;
+    say::step("the doctor was right");
+    Ok(())
 }
 
 fn grow(fs: &str, more: &[&str]) -> Outcome<(bool, String)> {
