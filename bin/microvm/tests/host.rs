@@ -398,6 +398,12 @@ fn the_doctor_names_what_a_machine_misses() {
             "ssh goes through microvm",
         ],
     );
+    let daemon = "virtiofsd version 7.2; echo using FUSE kernel interface version 7.36";
+    ground.program("bin/virtiofsd", &format!("echo {daemon}"));
+    let old = "bin/virtiofsd is the old C program, which takes other options\n";
+    assert!(ground.run(&["host", "doctor"]).1.contains(old));
+    ground.program("bin/virtiofsd", "echo virtiofsd 1.14.0");
+    assert!(ground.run(&["host", "doctor"]).1.contains("ok   virtiofsd: /"));
     put(&ground, "/etc/group", "other:x:4001:\n", 0o644);
     complains(&ground, &["the group kvm of virtiofsd.group is missing; \"\" stands for none"]);
 }

@@ -212,6 +212,11 @@ fn what_is_missing_is_named_before_anything_starts() {
     let (ending, said) = verdict(&run(with("no-such-daemon")));
     assert_eq!(ending, Ending::Exited(6));
     assert_eq!(said, "microvm: no-such-daemon not found, needed by virtiofsd.binary\n");
+    fs::create_dir(at.join("qemu")).expect("a directory");
+    script(&at.join("qemu/virtiofsd"), "exit 0");
+    let (ending, said) = verdict(&run(with("./qemu/virtiofsd")));
+    assert_eq!(ending, Ending::Exited(6));
+    assert!(said.starts_with("microvm: ./qemu/virtiofsd is the old C program"), "{said}");
     // Nothing to serve would be nothing to wait for.
     for odd in [json!({ "virtiofsd": [{}] }), json!({ "virtiofsd": [] }), json!([])] {
         write_package(&at, &odd);

@@ -39,6 +39,8 @@ const CHUNK: usize = 4096;
 const CHUNKS_PER_TURN: usize = 16;
 /// Where distributions keep the daemon, out of the way of users.
 pub const PLACES: [&str; 3] = ["/usr/libexec", "/usr/lib/virtiofsd", "/usr/lib"];
+/// Where QEMU before 8.0 had its own, which is another program.
+const OLD: &str = "qemu/virtiofsd";
 /// The longest description of a package, in bytes.
 const RUNNER_MAX: usize = 8 << 20;
 
@@ -51,6 +53,8 @@ enum StartError {
     NoSource(String, PathBuf),
     /// The daemon is not installed.
     NoProgram(String),
+    /// The program is the one of old QEMU.
+    OldProgram(PathBuf),
 }
 
 impl fmt::Display for StartError {
@@ -61,6 +65,12 @@ impl fmt::Display for StartError {
                 write!(f, "the directory {} of the share {tag} is missing", path.display())
             }
             Self::NoProgram(name) => write!(f, "{name} not found, needed by virtiofsd.binary"),
+            Self::OldProgram(path) => write!(
+                f,
+                "{} is the old C program, which takes other options; virtiofsd.binary names \
+                 the one in Rust",
+                path.display()
+            ),
         }
     }
 }
@@ -87,6 +97,9 @@ pub(super) fn run(call: &Call<'_>, world: &World<'_>) -> Result<u8, Failure> {
     let program = program(&name, (world.env)("PATH"));
     let program =
         program.ok_or_else(|| Failure::new(NO_PROGRAM, StartError::NoProgram(name.clone())))?;
+    if program.ends_with(OLD) {
+        return Err(Failure::new(NO_PROGRAM, StartError::OldProgram(program)));
+    }
     Ok(Supervisor::new(daemons, program, Notifier::from_env(world.env))?.run()?)
 }
 
