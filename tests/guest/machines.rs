@@ -240,7 +240,7 @@ fn default_examples() -> Outcome {
     Ok(fs::remove_dir_all(&at)?)
 }
 
-/// The example with a bridge, by its own scripts and in a network of its own; there is no vhost here.
+/// The example with a bridge, by its own scripts, in a network of its own and without vhost.
 fn bridge_example() -> Outcome {
     let (program, at) = examples("machine-bridge")?;
     let interface = "interfaces=[{type=\"tap\",id=\"vm-btf\",mac=\"02:00:00:01:02:03\",\
