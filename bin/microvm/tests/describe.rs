@@ -229,6 +229,16 @@ fn a_machine_of_the_host_is_compared_with_its_description() {
     assert_eq!(status, 1);
     assert!(text.starts_with("# current -> description\n~ mem: 256 -> 384\n"), "{text}");
     assert!(ask(&["show", "lab"]).1.contains("\nmem = 256\n"));
+    // While it runs, what each change needs is told as well.
+    let current = dir.join("var/lib/microvms/lab/current");
+    let package = fs::read_link(&current).expect("a package");
+    std::os::unix::fs::symlink(package, current.with_file_name("booted")).expect("a link");
+    let (status, text) = ask(&["diff", "lab"]);
+    assert_eq!(status, 1);
+    assert!(text.starts_with("# current -> description\n~ mem: 256 -> 384 (restart)\n"), "{text}");
+    let (_, text) = ask(&["diff", "lab", "--json"]);
+    let found: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(found[0]["options"][0]["needs"], "restart");
     assert_eq!(ask(&["diff", "nobody"]).0, 4);
     assert_eq!(ask(&["show", "nobody"]).0, 4);
 }

@@ -15,7 +15,7 @@ use super::load::usage;
 use super::machine::{Machine, machines, of_package};
 use super::{Args, NOT_FOUND, World, host};
 use crate::quote::shell;
-use crate::view::{Difference, differences};
+use crate::view::{Difference, Need, differences, need};
 
 type Side = BTreeMap<String, Machine>;
 
@@ -44,9 +44,12 @@ fn states(name: &OsStr, args: &Args) -> Result<Vec<Found>, Failure> {
     };
     let only = |machine: Machine| BTreeMap::from([(String::new(), machine)]);
     let mut found = Vec::new();
-    if let Some(booted) = host::package(args, path, "booted") {
+    let booted = host::package(args, path, "booted");
+    let runs = booted.is_some();
+    if let Some(booted) = booted {
         let pair = compare(only(of_package(&booted)?), only(of_package(&current)?));
-        found.extend(pair.into_iter().map(|it| Found { name: "booted -> current".into(), ..it }));
+        let name = "booted -> current";
+        found.extend(pair.into_iter().map(|it| Found { name: name.into(), runs, ..it }));
     }
     if let Some(source) = host::source(args, path) {
         let mut described = side(source.as_os_str(), args)?;
@@ -54,7 +57,7 @@ fn states(name: &OsStr, args: &Args) -> Result<Vec<Found>, Failure> {
         if let Some(machine) = wanted.or_else(|| described.into_values().next()) {
             let pair = compare(only(of_package(&current)?), only(machine));
             let name = "current -> description";
-            found.extend(pair.into_iter().map(|it| Found { name: name.into(), ..it }));
+            found.extend(pair.into_iter().map(|it| Found { name: name.into(), runs, ..it }));
         }
     }
     Ok(found)
@@ -71,39 +74,67 @@ fn compare(mut before: Side, mut after: Side) -> Vec<Found> {
     for name in names {
         let (options, words) = match (before.get(name), after.get(name)) {
             (Some(before), Some(after)) => {
-                (differences(&before.config, &after.config), words(&before.argv, &after.argv))
+                (options(before, after), words(&before.argv, &after.argv))
             }
             (Some(_), None) => (Vec::new(), vec![format!("- machine {name}")]),
             (None, _) => (Vec::new(), vec![format!("+ machine {name}")]),
         };
         if !options.is_empty() || !words.is_empty() {
-            found.push(Found { name: name.clone(), options, words });
+            found.push(Found { name: name.clone(), runs: false, options, words });
         }
     }
     found
 }
 
+/// The options that differ, and what each needs of the first machine, should it run.
+fn options(before: &Machine, after: &Machine) -> Vec<(Difference, Need)> {
+    let has_balloon = before.tree.get("bin/microvm-balloon").is_some();
+    let needs = |it: Difference| {
+        let need = need(&it, &before.config, has_balloon);
+        (it, need)
+    };
+    differences(&before.config, &after.config).into_iter().map(needs).collect()
+}
+
 struct Found {
     name: String,
-    options: Vec<Difference>,
+    /// Whether the first machine runs.
+    runs: bool,
+    options: Vec<(Difference, Need)>,
     words: Vec<String>,
+}
+
+impl Found {
+    fn json(&self) -> Value {
+        let one = |(it, need): &(Difference, Need)| {
+            let mut value = json!({ "key": it.key, "before": it.before, "after": it.after });
+            if let (true, Some(members)) = (self.runs, value.as_object_mut()) {
+                members.insert("needs".to_owned(), need.to_string().into());
+            }
+            value
+        };
+        let options: Vec<Value> = self.options.iter().map(one).collect();
+        json!({ "name": self.name, "options": options, "argv": self.words })
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let one = |(it, need): &(Difference, Need)| {
+            if self.runs { format!("{it} ({need})") } else { it.to_string() }
+        };
+        self.options.iter().map(one).chain(self.words.iter().cloned()).collect()
+    }
 }
 
 fn print(found: &[Found], args: &Args, world: &mut World<'_>) -> Result<(), Failure> {
     if args.json {
-        let one =
-            |it: &Difference| json!({ "key": it.key, "before": it.before, "after": it.after });
-        let all = found.iter().map(|it| {
-            let options: Vec<Value> = it.options.iter().map(one).collect();
-            json!({ "name": it.name, "options": options, "argv": it.words })
-        });
-        return world.print(&format!("{:#}\n", Value::Array(all.collect())));
+        let all = found.iter().map(Found::json).collect();
+        return world.print(&format!("{:#}\n", Value::Array(all)));
     }
     for it in found {
         if !it.name.is_empty() {
             world.print(&format!("# {}\n", it.name))?;
         }
-        for line in it.options.iter().map(ToString::to_string).chain(it.words.iter().cloned()) {
+        for line in it.lines() {
             world.print(&format!("{line}\n"))?;
         }
     }
