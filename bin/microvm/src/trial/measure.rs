@@ -4,7 +4,9 @@
 //! Ready is what the guest says (`READY=1`), a text on the console, or the first byte of an answer
 //! from a port: a port of QEMU's user network is open before anybody listens in the guest.
 
-use std::net::SocketAddr;
+use std::collections::VecDeque;
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::Duration;
@@ -12,13 +14,15 @@ use std::time::Duration;
 use plinth::time::Time;
 use serde_json::{Value, json};
 
-use super::probe::ask;
 use super::{Running, TrialError};
 
 /// Between two looks. Short, as it is the error of the result.
 const LOOK: Duration = Duration::from_millis(5);
-/// How long one question to a port may take; the guest is not there for most of them.
-const QUESTION: Duration = Duration::from_millis(250);
+/// Between two questions to a port. The guest is not there for the first ones, and a slow one needs
+/// longer for its answer than that: the earlier questions stay open.
+const AGAIN: Duration = Duration::from_millis(200);
+/// Questions that are open at the same time.
+const QUESTIONS: usize = 8;
 
 /// What to wait for.
 #[derive(Clone, Debug, Default)]
@@ -82,8 +86,14 @@ pub fn measure(
     let start = Time::monotonic();
     let mut machine = Running::start(package, dir, Some(&socket))?;
     let mut measured = Measured::default();
+    let mut questions = Questions::default();
     let result = loop {
         look(&machine, &notify, wanted, start, &mut measured);
+        if let (Some((address, request)), None) = (&wanted.port, measured.port) {
+            if questions.answered(*address, request) {
+                measured.port = Some(Time::monotonic().since(start));
+            }
+        }
         if measured.is_enough(wanted) {
             break Ok(());
         }
@@ -118,14 +128,45 @@ fn look(
             measured.text = now();
         }
     }
-    if let (Some((address, request)), None) = (&wanted.port, measured.port) {
-        let deadline = Time::monotonic() + QUESTION;
-        let answer = std::net::TcpStream::connect_timeout(address, QUESTION)
-            .and_then(|mut stream| ask(&mut stream, request, deadline, &|it| !it.is_empty()));
-        if answer.is_ok_and(|bytes| !bytes.is_empty()) {
-            measured.port = now();
+}
+
+/// Questions to a port that were not answered yet, the oldest first.
+#[derive(Debug, Default)]
+struct Questions {
+    open: VecDeque<TcpStream>,
+    last: Option<Time>,
+}
+
+impl Questions {
+    /// Whether one of them is answered now; asks again when it is time.
+    fn answered(&mut self, address: SocketAddr, request: &str) -> bool {
+        let now = Time::monotonic();
+        if self.last.is_none_or(|last| now.since(last) >= AGAIN) {
+            self.last = Some(now);
+            if self.open.len() >= QUESTIONS {
+                self.open.pop_front();
+            }
+            // Nobody listens yet, not even QEMU.
+            self.open.extend(ask(address, request).ok());
         }
+        let mut answered = false;
+        self.open.retain_mut(|stream| match stream.read(&mut [0; 64]) {
+            Ok(0) => false,
+            Ok(_) => {
+                answered = true;
+                true
+            }
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        });
+        answered
     }
+}
+
+fn ask(address: SocketAddr, request: &str) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect_timeout(&address, AGAIN)?;
+    stream.set_nonblocking(true)?;
+    stream.write_all(request.as_bytes())?;
+    Ok(stream)
 }
 
 #[cfg(test)]
@@ -142,5 +183,25 @@ mod tests {
         assert!(measured.is_enough(&wanted));
         assert_eq!(measured.json()["readyMs"], 1500);
         assert_eq!(measured.json()["portMs"], Value::Null);
+    }
+
+    #[test]
+    fn an_answer_counts_however_long_it_takes() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let mut questions = Questions::default();
+        assert!(!questions.answered(address, "PING\r\n"));
+        let (mut first, _) = listener.accept().expect("the first question");
+        // Others follow before it is answered; one of them finds nobody.
+        questions.last = None;
+        assert!(!questions.answered(address, "PING\r\n"));
+        drop(listener.accept().expect("the second question"));
+        let mut request = [0; 6];
+        first.read_exact(&mut request).expect("a request");
+        assert_eq!(&request, b"PING\r\n");
+        first.write_all(b"+").expect("an answer");
+        while !questions.answered(address, "PING\r\n") {
+            std::thread::yield_now();
+        }
     }
 }
