@@ -153,7 +153,7 @@ fn examine(
         steps.push(format!("the guest reaches {gateway}"));
     }
     own_checks(package, machine, steps)?;
-    console.send("poweroff -f")?;
+    console.send("poweroff")?;
     // A machine that is gone by itself was asked to be.
     drop(machine.pause(POWEROFF, "it was stopped"));
     Ok(())
