@@ -47,6 +47,7 @@ command -v pkg-config       pkg-config
 pkg-config --exists libudev libudev-dev
 command -v qemu-system-x86_64 qemu-system-x86
 command -v busybox          busybox-static
+command -v cpio             cpio
 command -v depmod           kmod
 command -v xz               xz-utils
 command -v mke2fs           e2fsprogs
