@@ -33,6 +33,7 @@ fn program() -> Outcome<PathBuf> {
 fn ground(name: &str) -> Outcome<(Remote, PathBuf)> {
     let (remote, program) = (Remote::new(name)?, program()?);
     fs::copy(&program, remote.root.join(THERE))?;
+    remote.put("other/vmlinuz", "", 0o644)?;
     describe(&remote, 256)?;
     Ok((remote, program))
 }
@@ -91,12 +92,19 @@ fn life_of_a_package() -> Outcome {
     assert_ne!(leads(&remote, "current")?, first);
     assert_eq!(remote.logins()?, 3);
 
+    // A file that should be there and is not may still come.
+    fs::remove_file(remote.root.join("vmlinuz"))?;
+    let (status, out, err) = told(&remote.run(&program, &["deploy", "root@there", "web1.toml"])?);
+    assert_eq!(status, Some(0), "{err}");
+    assert!(out.starts_with("No change\n"), "{out}");
+    assert_eq!(err, "microvm: /vmlinuz is not on root@there; --with-images sends it\n");
+
     // One that is declared there belongs to its file there.
     fs::write(remote.root.join(MACHINE).join("declarative"), "")?;
     describe(&remote, 320)?;
     let (status, out, err) = told(&remote.run(&program, &["deploy", "root@there", "web1.toml"])?);
     assert_eq!((status, out.as_str()), (Some(5), ""), "{err}");
-    assert!(err.starts_with("microvm: web1 is managed declaratively; edit /etc/"), "{err}");
+    assert!(err.contains("\nmicrovm: web1 is managed declaratively; edit /etc/"), "{err}");
     remote.quiet()
 }
 

@@ -53,6 +53,13 @@ impl Deployment {
         words
     }
 
+    /// The words after `ssh` for a script of the other host's sh, with the rights that are needed.
+    #[must_use]
+    pub fn line(&self, script: &str) -> Vec<String> {
+        let sudo = if self.sudo { "sudo " } else { "" };
+        self.plain(&format!("{sudo}sh -c {}", shell(script)))
+    }
+
     /// The words after `ssh` that end the connection.
     #[must_use]
     pub fn goodbye(&self) -> Vec<String> {

@@ -87,6 +87,8 @@ fn steps(
             request.set.push(format!("{key}={there:?}"));
         }
         built = build(host, name, path, &request)?;
+    } else {
+        tell_missing(host, way, &files(&built))?;
     }
     let hash = built.tree.hash().to_string();
     let (is_there, _) = has(host, way, "have", &hash)?;
@@ -107,6 +109,25 @@ fn steps(
         ))?;
     }
     Ok(status)
+}
+
+/// Says which of the description's files the other host lacks.
+fn tell_missing(
+    host: &Host<'_>,
+    way: &Deployment,
+    files: &[(&str, PathBuf)],
+) -> Result<(), Failure> {
+    if files.is_empty() {
+        return Ok(());
+    }
+    let paths: Vec<String> = files.iter().map(|(_, path)| shell(&path.to_string_lossy())).collect();
+    let script = format!("for it in {}; do test -e \"$it\" || echo \"$it\"; done", paths.join(" "));
+    let (_, said) = way.ask(host, &way.line(&script)).map_err(fail)?;
+    for path in said.lines().filter(|line| line.starts_with('/')) {
+        let path = plinth::text::escape_control(path);
+        eprintln!("microvm: {path} is not on {}; --with-images sends it", way.host);
+    }
+    Ok(())
 }
 
 /// Whether the other host has what this hash names, and what it said.
@@ -147,8 +168,7 @@ fn send_program(host: &Host<'_>, way: &Deployment) -> Result<(), Failure> {
          test \"$(wc -c <{place}.new)\" -eq {size} || {{ rm {place}.new; exit 1; }}; \
          chmod 755 {place}.new; sync; mv {place}.new {place}"
     );
-    let sudo = if way.sudo { "sudo " } else { "" };
-    send(host, way, from, &way.plain(&format!("{sudo}sh -c {}", shell(&script))))
+    send(host, way, from, &way.line(&script))
 }
 
 /// Sends a file into a command of the other host.
