@@ -30,13 +30,14 @@ const KERNEL_PARAMETERS: [&str; 3] = ["console=ttyS0", "quiet", "mitigations=off
 /// Two nanoseconds for each instruction, about what an idle host emulates; no waiting for timers.
 const STEADY: &str = "shift=1,sleep=off";
 
-/// An IOMMU and devices: two functions of one slot, which it cannot tell apart, one alone, and one
-/// that it does not see. The scenario knows their places.
-const IOMMU: [&str; 7] = [
+/// An IOMMU and devices: two functions of one slot, which it cannot tell apart, one alone, a bridge,
+/// and one that it does not see. The scenario knows their places.
+const IOMMU: [&str; 8] = [
     "intel-iommu",
     "virtio-rng-pci,addr=8.0,multifunction=on",
     "virtio-rng-pci,addr=8.1",
     "virtio-rng-pci,addr=9.0",
+    "i82801b11-bridge,addr=a.0",
     "pxb-pcie,id=aside,bus_nr=32,bypass_iommu=on",
     "pcie-pci-bridge,id=below,bus=aside",
     "virtio-rng-pci,bus=below,addr=1.0",

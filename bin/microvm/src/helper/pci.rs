@@ -3,8 +3,8 @@
 //! taken back.
 //!
 //! Everything is looked at before anything is changed: whether each device exists, has an IOMMU
-//! group, and shares it with nobody who stays with the host. On the way back what fails does not
-//! keep the others.
+//! group, and shares it with nobody who stays with the host. When one cannot be taken after all,
+//! those before it go back. On the way back what fails does not keep the others.
 //!
 //! Standards: Linux `Documentation/driver-api/vfio.rst`, `Documentation/ABI/testing/sysfs-bus-pci`.
 
@@ -45,6 +45,8 @@ enum PciError {
     NoDevice(String),
     /// The kernel has no driver for it.
     NoDriver,
+    /// The driver is there and does not take the device.
+    NotTaken(String),
     /// The device cannot be isolated.
     NoGroup(String),
     /// Others of its group stay with the host.
@@ -62,6 +64,9 @@ impl fmt::Display for PciError {
             Self::Address(text) => write!(f, "not the address of a PCI device: {text}"),
             Self::NoDevice(address) => write!(f, "the PCI device {address} does not exist"),
             Self::NoDriver => write!(f, "the kernel has no driver {DRIVER}"),
+            Self::NotTaken(address) => {
+                write!(f, "{DRIVER} does not take the PCI device {address}")
+            }
             Self::NoGroup(address) => {
                 write!(f, "the PCI device {address} has no IOMMU group: enable the IOMMU")
             }
@@ -72,7 +77,7 @@ impl fmt::Display for PciError {
                 others.join(", ")
             ),
             Self::Io(what, path, _) => write!(f, "cannot {what} {}", path.display()),
-            Self::Some(count) => write!(f, "{count} devices could not be given back"),
+            Self::Some(count) => write!(f, "devices that could not be given back: {count}"),
         }
     }
 }
@@ -211,22 +216,44 @@ impl Pci {
         !is_bridge && self.link(address, "driver").as_deref() != Some(DRIVER)
     }
 
+    /// Takes all devices; when one cannot be taken, none is.
     fn take(&self, owner: &Owner, groups: &[String]) -> Result<(), PciError> {
+        let mut taken = Vec::new();
         for (device, group) in self.devices.iter().zip(groups) {
-            let address = &device.address;
-            let driver = self.link(address, "driver");
-            if driver.as_deref() != Some(DRIVER) {
-                if driver.is_some() {
-                    self.write("unbind", &self.file(address, "driver/unbind"), address)?;
+            let done = self.take_one(&device.address, &mut taken);
+            if let Err(error) = done.and_then(|()| self.chown(owner, group)) {
+                for address in taken.iter().rev() {
+                    if let Err(error) = self.give_one_back(address) {
+                        eprintln!("microvm: {}", plinth::err::chain(&error));
+                    }
                 }
-                self.write("set", &self.file(address, "driver_override"), DRIVER)?;
-                self.probe(address)?;
+                return Err(error);
             }
-            let path = self.root.join(format!("/dev/vfio/{group}"));
-            std::os::unix::fs::chown(&path, Some(owner.user), Some(owner.group))
-                .map_err(|error| PciError::Io("change the owner of", path, error))?;
         }
         Ok(())
+    }
+
+    /// Takes a device that the driver does not have, and remembers that in `taken`.
+    fn take_one<'a>(&self, address: &'a str, taken: &mut Vec<&'a str>) -> Result<(), PciError> {
+        let driver = self.link(address, "driver");
+        if driver.as_deref() == Some(DRIVER) {
+            return Ok(());
+        }
+        taken.push(address);
+        if driver.is_some() {
+            self.write("unbind", &self.file(address, "driver/unbind"), address)?;
+        }
+        self.write("set", &self.file(address, "driver_override"), DRIVER)?;
+        self.probe(address)?;
+        // The kernel does not say that a driver has refused.
+        let is_taken = self.link(address, "driver").as_deref() == Some(DRIVER);
+        if is_taken { Ok(()) } else { Err(PciError::NotTaken(address.to_owned())) }
+    }
+
+    fn chown(&self, owner: &Owner, group: &str) -> Result<(), PciError> {
+        let path = self.root.join(format!("/dev/vfio/{group}"));
+        std::os::unix::fs::chown(&path, Some(owner.user), Some(owner.group))
+            .map_err(|error| PciError::Io("change the owner of", path, error))
     }
 
     /// Has the kernel look for the driver of a device.
@@ -234,17 +261,18 @@ impl Pci {
         self.write("use", &self.root.join("/sys/bus/pci/drivers_probe"), address)
     }
 
+    fn give_one_back(&self, address: &str) -> Result<(), PciError> {
+        self.write("clear", &self.file(address, "driver_override"), "\n")?;
+        if self.link(address, "driver").as_deref() == Some(DRIVER) {
+            self.write("unbind", &self.file(address, "driver/unbind"), address)?;
+        }
+        self.probe(address)
+    }
+
     fn give_back(&self) -> Result<(), PciError> {
-        let one = |address: &str| {
-            self.write("clear", &self.file(address, "driver_override"), "\n")?;
-            if self.link(address, "driver").as_deref() == Some(DRIVER) {
-                self.write("unbind", &self.file(address, "driver/unbind"), address)?;
-            }
-            self.probe(address)
-        };
         let mut failed = 0;
         for device in &self.devices {
-            if let Err(error) = one(&device.address) {
+            if let Err(error) = self.give_one_back(&device.address) {
                 eprintln!("microvm: {}", plinth::err::chain(&error));
                 failed += 1;
             }
