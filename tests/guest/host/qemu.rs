@@ -30,8 +30,8 @@ const KERNEL_PARAMETERS: [&str; 3] = ["console=ttyS0", "quiet", "mitigations=off
 /// Two nanoseconds for each instruction, about what an idle host emulates; no waiting for timers.
 const STEADY: &str = "shift=1,sleep=off";
 
-/// An IOMMU and devices: two functions of one slot, which it cannot tell apart, one alone, a bridge,
-/// and one that it does not see. The scenario knows their places.
+/// An IOMMU and devices: two functions of one slot, which it cannot tell apart, one alone, a
+/// bridge, and one that it does not see. The scenario knows their places.
 const IOMMU: [&str; 8] = [
     "intel-iommu",
     "virtio-rng-pci,addr=8.0,multifunction=on",
