@@ -408,6 +408,36 @@ fn taps_have_the_queues_that_the_hypervisor_opens() {
     }
 }
 
+#[test]
+fn an_ip_that_knows_no_taps_is_not_called() {
+    let at = directory();
+    let read = |_: &str| {
+        let text = "hostName = \"a\"\nkernel = \"/k\"\n[[interfaces]]\ntype = \"tap\"\n\
+                    id = \"vm-a\"\nmac = \"02:00:00:00:00:01\"\n";
+        Ok(text.to_owned())
+    };
+    let loaded = pipeline::load("/srv/vm/in.toml", "in.toml", &read, &Default::default());
+    let (plan, emit) = options();
+    let package = written(&packages(loaded, &plan, &emit).packages[0]);
+    // As that of busybox does: usage for whatever it does not know.
+    let program = |name: &str, text: &str| {
+        fs::write(at.join(name), text).expect("a program");
+        fs::set_permissions(at.join(name), Permissions::from_mode(0o755)).expect("its mode");
+    };
+    program("ip", "#!/bin/sh\necho usage >&2\nexit 1\n");
+    program("microvm", "#!/bin/sh\necho \"$*\"\n");
+    for (script, action) in [("tap-up", "net tap-up"), ("tap-down", "net tap-down")] {
+        let output = Command::new("dash")
+            .arg(package.join("bin").join(script))
+            .env("MICROVM", at.join("microvm"))
+            .env("PATH", format!("{}:/usr/bin:/bin", at.display()))
+            .output()
+            .expect("a shell");
+        let words = format!("internal {action} --package {}\n", package.display());
+        assert_eq!(said(&output), words, "{script}");
+    }
+}
+
 /// A machine in which every string that nothing restricts is one of `texts`.
 fn machine(texts: &[String]) -> Vm {
     let mut next = texts.iter().cycle().cloned();

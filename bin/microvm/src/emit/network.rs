@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The scripts that make and remove network interfaces of the host.
 //!
-//! They call `ip`, so that people can read what happens and do it by hand. Where there is no `ip`,
-//! as in an initial file system, this program does the same through the kernel's interfaces.
+//! They call `ip`, so that people can read what happens and do it by hand. Where there is none, or
+//! one that knows no taps, as in an initial file system, this program does the same through the
+//! kernel's interfaces.
 
 use super::script::Script;
 use crate::config::{Interface, InterfaceType, Vm};
 use crate::plan::Plan;
 use crate::quote::shell;
+
+/// Whether there is an `ip` that knows everything: busybox has its own, which has no version, and
+/// whose shell takes it before any other.
+const IPROUTE: &str = "ip -V >/dev/null 2>&1";
 
 /// The name of the script for interfaces of this kind.
 pub(super) const fn name(kind: InterfaceType, up: bool) -> &'static str {
@@ -28,9 +33,9 @@ pub(super) fn fill(script: &mut Script, vm: &Vm, plan: &Plan, kind: InterfaceTyp
         // What is there and fits may be kept; only the kernel's own interface can tell.
         script.line("if [ \"${1-}\" = --keep ]; then");
         script.line(format!("  {call} --keep"));
-        script.line("elif command -v ip >/dev/null 2>&1; then");
+        script.line(format!("elif {IPROUTE}; then"));
     } else {
-        script.line("if command -v ip >/dev/null 2>&1; then");
+        script.line(format!("if {IPROUTE}; then"));
     }
     if up {
         let assigned = if is_tap { "user" } else { "owner" };
