@@ -3,9 +3,9 @@
 //!
 //! A guest connects for each message, says it, and waits until the connection is closed; during a
 //! boot it does so several times a second, and waits with everything else. So a connection is
-//! closed as soon as its end is seen. Some hypervisors do not pass that end on: then silence is the
-//! end. The guest is not trusted: lines by which a service speaks of processes and descriptors stay
-//! here.
+//! closed as soon as its end is seen. Some hypervisors do not pass that end on: then silence behind
+//! the first words is the end. The guest is not trusted: lines by which a service speaks of
+//! processes and descriptors stay here.
 //!
 //! Standards: sd_notify(3).
 
@@ -32,6 +32,9 @@ use crate::ctl::CtlError;
 pub const MESSAGE_MAX: usize = 4096;
 /// So long after its last byte a message has ended.
 const SILENCE: Duration = Duration::from_millis(200);
+/// So long the first byte may take: a guest that is emulated, or starved, is slow between its
+/// connection and its words.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// The most connections at a time.
 const CONNECTIONS_MAX: usize = 64;
 /// Connections that wait in the kernel.
@@ -130,7 +133,7 @@ impl Relay {
         };
         let is_guest = |cid: u32| vsock::peer(fd.as_fd()).is_ok_and(|peer| peer == cid);
         if self.open.len() < CONNECTIONS_MAX && self.guest.is_none_or(is_guest) {
-            let (id, at) = (self.next, lp.now() + SILENCE);
+            let (id, at) = (self.next, lp.now() + PATIENCE);
             self.next += 1;
             let watch = lp.watch(fd.as_fd(), Key::Connection(id))?;
             let timer = lp.set_timer(at, Key::Connection(id));

@@ -67,6 +67,22 @@ fn messages_of_the_guest_reach_the_service_manager() {
 }
 
 #[test]
+fn a_guest_may_take_its_time_before_its_first_word() {
+    let at = Directory::new();
+    let (manager, _relay) = relay(&at);
+    let connect = || UnixStream::connect(at.join("notify.vsock_8888")).expect("a connection");
+    let mut slow = connect();
+    // When the silence behind this one has ended its message, the first has been mute for longer.
+    let mut other = connect();
+    other.write_all(b"STATUS=Booting").expect("written");
+    assert_eq!(other.read(&mut [0]).expect("the end"), 0);
+    assert_eq!(heard(&manager), "STATUS=Booting");
+    slow.write_all(b"READY=1").expect("written");
+    slow.shutdown(Shutdown::Write).expect("closed");
+    assert_eq!(heard(&manager), "READY=1");
+}
+
+#[test]
 fn without_a_service_manager_nobody_listens() {
     let at = Directory::new();
     let mut command = internal(&at, ["notify-relay", "--unix", "x"]);
