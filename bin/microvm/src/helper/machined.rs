@@ -234,10 +234,13 @@ fn pidfd_id(pid: u32) -> Option<u64> {
 }
 
 /// A machine that is not registered any more is fine.
+///
+/// It is not terminated: that would stop its unit, and one whose hypervisor has crashed would not
+/// be started again.
 pub(super) fn unregister(call: &Call<'_>) -> Result<u8, Failure> {
     call.at_most(1)?;
     let (machine, _) = machine(call)?;
-    let words = ["TerminateMachine".to_owned(), "s".to_owned(), machine.name];
+    let words = ["UnregisterMachine".to_owned(), "s".to_owned(), machine.name];
     match busctl("call", &words) {
         Ok(_) | Err(MachineError::Refused(_)) => Ok(0),
         Err(error) => Err(error.failure()),

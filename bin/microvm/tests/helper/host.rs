@@ -196,7 +196,9 @@ fn a_refusal_counts_for_the_register_alone() {
     command.env("PATH", &path);
     assert_eq!(verdict(&run(command)), (Ending::Exited(0), String::new()));
     let said = read(&at, "said");
-    assert!(said.ends_with(&format!("--system call {OBJECT} TerminateMachine s web1\n")), "{said}");
+    // Terminating it would keep its unit from being started again after a crash.
+    let call = format!("--system call {OBJECT} UnregisterMachine s web1\n");
+    assert!(said.ends_with(&call), "{said}");
     let mut command = internal(&at, ["unregister", "--package", "package"]);
     command.env("PATH", "/nonexistent");
     let (ending, said) = verdict(&run(command));
