@@ -55,8 +55,8 @@ pub enum Ending {
     Unknown,
 }
 
-/// A status as a shell tells it: that of the program, or 128 and the number of the signal that ended
-/// it.
+/// A status as a shell tells it: that of the program, or 128 and the number of the signal that
+/// ended it.
 #[must_use]
 pub fn shell_status(status: ExitStatus) -> u8 {
     let number = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
