@@ -17,7 +17,7 @@ use plinth::err::{FAILED, Failure};
 use plinth::proc::{self, Limits};
 use plinth::sys::exec;
 use plinth::text::escape_control;
-use rustix::fs::{CWD, FlockOperation, IFlags, RenameFlags};
+use rustix::fs::{CWD, FlockOperation, IFlags, OFlags, RenameFlags};
 use rustix::process::Signal;
 
 use super::{Call, find_program, usage};
@@ -210,6 +210,8 @@ impl Volume<'_> {
         loop {
             let mut options = File::options();
             options.read(true).write(true).mode(0o600);
+            // A link that leads nowhere is there to the first call below, and is not to the second.
+            options.custom_flags(i32::from_ne_bytes(OFlags::NOFOLLOW.bits().to_ne_bytes()));
             let (file, fresh) = match options.clone().create_new(true).open(partial) {
                 Ok(file) => (file, true),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {

@@ -123,7 +123,11 @@ fn mkfs(at: &Path, script: &str) -> String {
 fn a_killed_run_leaves_no_image_and_the_next_one_makes_it() {
     let at = Directory::new();
     let words = ["--size-mib", "9", "--fs", "ext4", "--", "v.img"];
-    let path = mkfs(&at, "touch started; exec sleep 1000");
+    let path = mkfs(
+        &at,
+        "for image; do :; done; printf half | dd of=\"$image\" conv=notrunc 2>/dev/null\n\
+         echo $$ >pid; mv pid started; exec sleep 1000",
+    );
     let mut command = mkvolume(&at, words);
     command.env("PATH", &path).stdin(Stdio::null());
     let mut first = Running(command.spawn().expect("it starts"));
@@ -135,14 +139,43 @@ fn a_killed_run_leaves_no_image_and_the_next_one_makes_it() {
     let (ending, said) = verdict(&run(command));
     assert_eq!(ending, Ending::Exited(5));
     assert_eq!(said, "microvm: another process is making v.img\n");
+    let half = fs::read(at.join("v.img.partial")).expect("an image");
+    assert_eq!((half.len(), half.get(..4)), (9 << 20, Some(&b"half"[..])));
     first.0.kill().expect("it runs");
     first.0.wait().expect("it ended");
-    // Its lock is gone with it; the program it started holds none.
+    // Its program goes with it, and so does its lock.
+    let pid = fs::read_to_string(at.join("started")).expect("a number");
+    let process = Path::new("/proc").join(pid.trim()).join("cmdline");
+    until("the program ends", || fs::read(&process).map_or(true, |words| words.is_empty()));
     assert!(!at.join("v.img").exists());
     let output = run(mkvolume(&at, words));
     assert_eq!(verdict(&output), (Ending::Exited(0), String::new()));
     assert!(File::open(at.join("v.img")).is_ok() && !at.join("v.img.partial").exists());
     assert_eq!(field(&at.join("v.img"), "TYPE"), "ext4");
+}
+
+#[test]
+fn what_others_put_in_the_way_is_neither_replaced_nor_followed() {
+    let at = Directory::new();
+    let words = ["--size-mib", "9", "--fs", "ext4", "--", "v.img"];
+    let path = mkfs(&at, "printf mine >v.img");
+    let mut command = mkvolume(&at, words);
+    command.env("PATH", path);
+    let (ending, said) = verdict(&run(command));
+    assert_eq!(ending, Ending::Exited(1));
+    assert!(said.starts_with("microvm: cannot rename v.img.partial: "), "{said}");
+    assert_eq!(fs::read_to_string(at.join("v.img")).expect("an image"), "mine");
+    assert!(!at.join("v.img.partial").exists());
+    fs::remove_file(at.join("v.img")).expect("removed");
+    // A link that leads nowhere is there and is not.
+    symlink("precious", at.join("v.img.partial")).expect("a link");
+    for _ in 0..2 {
+        let (ending, said) = verdict(&run(mkvolume(&at, words)));
+        assert_eq!(ending, Ending::Exited(1), "{said}");
+        assert!(said.starts_with("microvm: cannot open v.img.partial: "), "{said}");
+        fs::write(at.join("precious"), "x").expect("a file");
+    }
+    assert_eq!(fs::read_to_string(at.join("precious")).expect("a file"), "x");
 }
 
 #[test]
