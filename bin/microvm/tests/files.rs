@@ -59,6 +59,12 @@ fn a_packed_kernel_comes_out_as_it_went_in() {
         assert_eq!(status, 0, "{program}: {said}");
         assert!(fs::read(&out).expect("the kernel") == kernel, "{program}");
     }
+    // What is no file is not made one.
+    let (image, pipe) = (dir.join("vmlinuz"), dir.join("pipe"));
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("it runs").success());
+    let (status, said) = microvm(&["kernel", "extract", &text(&image), "-o", &text(&pipe)]);
+    assert_eq!((status, said.ends_with("pipe is no regular file\n")), (1, true), "{said}");
+    assert!(!fs::metadata(&pipe).expect("still there").is_file());
     let (status, said) = microvm(&["kernel", "extract", &text(&out), "-o", &text(&out)]);
     assert_eq!(status, 1);
     assert!(said.contains("an uncompressed kernel already"), "{said}");

@@ -37,6 +37,10 @@ fn extract(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
     })?;
     let found = payload(&bytes)
         .map_err(|error| Failure::new(FAILED, format!("{}: {error}", path.display())))?;
+    // A rename would put a file in the place of a device.
+    if fs::metadata(&out).is_ok_and(|there| !there.is_file()) {
+        return Err(Failure::new(FAILED, format!("{} is no regular file", out.display())));
+    }
     let packed = bytes.get(found.bytes.clone()).unwrap_or_default();
     let partial = partial(&out);
     let unpacked = unpack(&found, packed, &partial, path);
