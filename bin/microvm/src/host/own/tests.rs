@@ -193,12 +193,19 @@ fn a_number_that_another_process_has_by_now_is_not_ours_to_end() {
     let ground = Ground::new(&[("microvm-run", STAYS)]);
     let own = std::process::id();
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("a boot");
-    let line = format!("microvm-run {own} 1 {boot}");
-    fs::write(ground.at().join(PROCESS), line).expect("a note");
-    ground.plain(|host| {
-        assert_eq!(host.process(&name()), None);
-        host.stop(&name()).expect("nothing to stop");
-    });
+    let stat = fs::read_to_string("/proc/self/stat").expect("ourselves");
+    let start = stat.rsplit(')').next().and_then(|it| it.split(' ').nth(20)).expect("a start");
+    let note = |line: String| fs::write(ground.at().join(PROCESS), line).expect("a note");
+    note(format!("microvm-run {own} {start} {boot}"));
+    assert_eq!(ground.plain(|host| host.process(&name())), Some(own), "all of it fits");
+    // Another start, and the same one in another boot.
+    for line in [format!("{own} 1 {boot}"), format!("{own} {start} another")] {
+        note(format!("microvm-run {line}"));
+        ground.plain(|host| {
+            assert_eq!(host.process(&name()), None, "{line}");
+            host.stop(&name()).expect("nothing to stop");
+        });
+    }
     // We live on.
 }
 
