@@ -218,6 +218,38 @@ fn a_machine_in_the_foreground_has_its_status_and_leaves_nothing() {
 }
 
 #[test]
+fn a_machine_that_another_command_works_on_is_left_alone() {
+    let ground = Ground::new("locked");
+    ground.program("bin/sleeper", "exec sleep 100");
+    let text = "kernel = \"/vmlinuz\"\nqemu.binary = \"sleeper\"\n";
+    let path = ground.write("a.toml", text);
+    ground.said(&["create", "a", &path]);
+    ground.write("a.toml", &format!("mem = 300\n{text}"));
+    ground.said(&["update", "a"]);
+    let lock = ground.0.join("root/var/lib/microvms/a/.lock");
+    let held = plinth::file::Lock::try_exclusive(&lock).expect("a file").expect("free");
+    let commands: [&[&str]; 9] = [
+        &["update", "a"],
+        &["rollback", "a"],
+        &["gc", "a"],
+        &["enable", "a"],
+        &["start", "a"],
+        &["stop", "a"],
+        &["restart", "a"],
+        &["run", "a", "--setup"],
+        &["remove", "a", "--yes"],
+    ];
+    for words in commands {
+        let (status, out, err) = ground.run(words);
+        assert_eq!((status, out.as_str()), (Some(5), ""), "{words:?}");
+        assert!(err.ends_with("microvm: another command works on a\n"), "{words:?}: {err}");
+    }
+    drop(held);
+    assert_eq!(ground.run(&["status", "a"]).0, Some(1));
+    ground.said(&["rollback", "a"]);
+}
+
+#[test]
 fn declared_machines_are_planned_first() {
     let ground = Ground::new("apply");
     ground.describe("root/etc/microvm/vms.d/a.toml", 256);

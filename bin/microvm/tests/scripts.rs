@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use microvm::build::{self, Built, packages};
-use microvm::config::{Forward, Interface, Share, Vm, Volume};
+use microvm::config::{Forward, Hypervisor, Interface, Share, Vm, Volume};
 use microvm::host::Target;
 use microvm::host::profile::Profile;
 use microvm::package::{Place, Written};
@@ -183,17 +183,16 @@ fn a_package_that_is_there_is_not_written_again() {
     assert!(foreign.join("precious").exists());
 }
 
-/// Runs the start script in `shell` with a program in place of ours that writes down its words.
-/// Gives all calls, each as its words.
-fn calls(package: &Path, shell: &[&str]) -> Vec<Vec<String>> {
-    let (output, calls) = run(package, shell);
+/// Runs the start script in `shell`, in the directory `at`, with a program in place of ours that
+/// writes down its words. Gives all calls, each as its words.
+fn calls(package: &Path, shell: &[&str], at: &Path) -> Vec<Vec<String>> {
+    let (output, calls) = run(package, shell, at);
     assert!(output.status.success(), "{shell:?}: {}", said(&output));
     calls
 }
 
 /// As [`calls`], however it ends.
-fn run(package: &Path, shell: &[&str]) -> (Output, Vec<Vec<String>>) {
-    let at = directory();
+fn run(package: &Path, shell: &[&str], at: &Path) -> (Output, Vec<Vec<String>>) {
     let (log, fake) = (at.join("log"), at.join("microvm"));
     let text = "#!/bin/sh\nprintf '%s\\0' \"$@\" >>\"$LOG\"\nprintf '\\001\\0' >>\"$LOG\"\n";
     fs::write(&fake, text).expect("the program in place of ours");
@@ -201,7 +200,7 @@ fn run(package: &Path, shell: &[&str]) -> (Output, Vec<Vec<String>>) {
     let output = Command::new(shell[0])
         .args(&shell[1..])
         .arg(package.join("bin/microvm-run"))
-        .current_dir(&at)
+        .current_dir(at)
         .env("MICROVM", &fake)
         .env("LOG", &log)
         .output()
@@ -241,7 +240,7 @@ fn commands_of_the_users_stand_alone() {
         None,
     );
     for shell in SHELLS {
-        let calls = calls(&package, shell);
+        let calls = calls(&package, shell, &directory());
         let launch = calls.last().expect("a start");
         let said = launch.iter().skip_while(|word| *word != "--split").nth(1);
         assert_eq!(said.map(String::as_str), Some("-a *  -b"), "{shell:?}: {launch:?}");
@@ -258,7 +257,7 @@ fn what_fails_on_the_way_starts_nothing() {
     for (at, fail) in fails.into_iter().enumerate() {
         let package = changed(fail, None);
         for shell in SHELLS {
-            let (output, calls) = run(&package, shell);
+            let (output, calls) = run(&package, shell, &directory());
             let started = calls.iter().flatten().any(|word| word == "launch");
             assert!(!output.status.success() && !started, "{at} {shell:?}: {calls:?}");
             assert!(!said(&output).contains("goes on"), "{at} {shell:?}");
@@ -479,9 +478,12 @@ fn machine(texts: &[String]) -> Vm {
     vm
 }
 
-fn resolved(word: &Word) -> String {
+/// The word as it is when the script of `package` runs in the directory `at`.
+fn resolved(word: &Word, package: &Path, at: &Path) -> String {
     let part = |piece: &Piece| match piece {
         Piece::Text(text) => text.clone(),
+        Piece::Package => package.display().to_string(),
+        Piece::WorkingDirectory => at.display().to_string(),
         other => panic!("{other:?} is not known before the start"),
     };
     word.pieces.iter().map(part).collect()
@@ -523,16 +525,24 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_text_leaves_its_argument_in_any_shell(texts in texts()) {
-        let vm = machine(&texts);
+    fn no_text_leaves_its_argument_in_any_shell(
+        texts in texts(),
+        hypervisor in prop::sample::select(&Hypervisor::ALL[..]),
+    ) {
+        let mut vm = machine(&texts);
+        vm.hypervisor = hypervisor;
+        // What stands at this path is removed before the start.
+        vm.socket = vm.socket.map(|text| format!("s{text}"));
         let (options, emit) = options();
         let plan = plan(&vm, &options);
         let tree = emit::package(&vm, &plan, &emit);
         let package = written(&Built { name: "web1".to_owned(), vm: vm.clone(), tree });
-        let planned: Vec<String> = plan.words.iter().map(resolved).collect();
         let volume = &vm.volumes[0];
         for shell in SHELLS {
-            let calls = calls(&package, shell);
+            let at = directory();
+            let planned: Vec<String> =
+                plan.words.iter().map(|word| resolved(word, &package, &at)).collect();
+            let calls = calls(&package, shell, &at);
             prop_assert_eq!(calls.len(), 2, "{:?}: {:?}", shell, calls);
             let created = calls[0].iter().skip_while(|word| *word != "--").skip(1);
             let wanted = [&volume.image, &volume.mkfs_extra_args[0]];

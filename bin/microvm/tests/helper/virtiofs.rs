@@ -196,6 +196,34 @@ fn a_daemon_that_ignores_the_signal_is_killed() {
 }
 
 #[test]
+fn what_an_earlier_daemon_left_is_gone_before_the_next_and_none_outlives_its_supervisor() {
+    let at = Directory::new();
+    package(&at, &["a"]);
+    for left in ["a.sock", "a.sock.pid"] {
+        fs::write(at.join(left), "").expect("a file");
+    }
+    let binary = fake(
+        &at,
+        "ls >seen; env >>seen; : >a.sock; echo $$ >pid\n\
+         trap 'exit 0' TERM; while :; do sleep 1000 & wait $!; done",
+    );
+    let mut supervisor = Supervisor::new(&at, &binary);
+    assert_eq!([supervisor.told(), supervisor.told()], ["STATUS=1 share", "READY=1"]);
+    until("the daemon has a number", || {
+        fs::read_to_string(at.join("pid")).is_ok_and(|it| it.ends_with('\n'))
+    });
+    // Readiness is the supervisor's to tell.
+    let seen = fs::read_to_string(at.join("seen")).expect("a file");
+    assert!(!seen.contains("a.sock") && !seen.contains("NOTIFY_SOCKET"), "{seen}");
+    let pid = fs::read_to_string(at.join("pid")).expect("a number");
+    let words = Path::new("/proc").join(pid.trim()).join("cmdline");
+    assert!(words.exists());
+    supervisor.signal(Signal::KILL);
+    assert_eq!(supervisor.status(), None);
+    until("the daemon ends", || fs::read(&words).map_or(true, |words| words.is_empty()));
+}
+
+#[test]
 fn what_is_missing_is_named_before_anything_starts() {
     let at = Directory::new();
     package(&at, &["a", "b"]);
