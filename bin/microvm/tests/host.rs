@@ -250,6 +250,16 @@ fn a_machine_that_another_command_works_on_is_left_alone() {
 }
 
 #[test]
+fn a_package_of_another_tool_has_no_options_to_show() {
+    let ground = Ground::new("other");
+    fs::create_dir(ground.0.join("other")).expect("a directory");
+    let other = ground.0.join("other").display().to_string();
+    let (status, _, err) = ground.run(&["show", &other]);
+    assert_eq!(status, Some(4));
+    assert_eq!(err, format!("microvm: {other} exists and is not a runner package\n"));
+}
+
+#[test]
 fn declared_machines_are_planned_first() {
     let ground = Ground::new("apply");
     ground.describe("root/etc/microvm/vms.d/a.toml", 256);

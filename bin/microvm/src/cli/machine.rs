@@ -13,7 +13,7 @@ use super::load::{chosen, plan_options, valid};
 use super::{Args, NOT_FOUND, host};
 use crate::config::Vm;
 use crate::emit;
-use crate::package::{Place, RUNNER, Tree};
+use crate::package::{Entry, Place, RUNNER, Tree};
 use crate::plan::{Word, plan};
 
 /// A machine with what it comes to.
@@ -73,15 +73,13 @@ fn of_description(word: &OsStr, args: &Args) -> Result<Vec<Machine>, Failure> {
 /// # Errors
 /// It is none, or not one of ours.
 pub(super) fn of_package(path: &Path) -> Result<Machine, Failure> {
-    let not_ours = |text: String| {
-        Failure::new(NOT_FOUND, format!("{} is no runner package: {text}", path.display()))
-    };
-    let tree = Place(path.to_owned()).read().map_err(|error| not_ours(error.to_string()))?;
-    let runner = tree.get(RUNNER).ok_or_else(|| not_ours(format!("{RUNNER} is missing")))?;
+    // One that is not ours has no options to show.
+    let tree = Place(path.to_owned()).read().map_err(|error| Failure::new(NOT_FOUND, error))?;
+    let runner = tree.get(RUNNER).map(Entry::bytes).unwrap_or_default();
     let wrong = |error: serde_json::Error| {
         Failure::new(FAILED, format!("{}: {error}", path.join(RUNNER).display()))
     };
-    let runner: Value = serde_json::from_slice(runner.bytes()).map_err(wrong)?;
+    let runner: Value = serde_json::from_slice(runner).map_err(wrong)?;
     let words = runner.get("argv").and_then(Value::as_array).into_iter().flatten();
     let argv = words.filter_map(Value::as_str).map(str::to_owned).collect();
     let name = runner.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
