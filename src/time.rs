@@ -8,6 +8,16 @@ use std::fmt;
 use std::ops::{Add, AddAssign};
 use std::time::Duration;
 
+/// Waits for `span`, or less if a signal comes in between.
+///
+/// For what no descriptor tells, between two looks and with a deadline around them; never on the
+/// thread of a loop.
+pub fn pause(span: Duration) {
+    let timeout = rustix::event::Timespec::try_from(span).ok();
+    // An interruption only makes the next look come sooner.
+    let _ = rustix::event::poll(&mut [], timeout.as_ref());
+}
+
 /// A point on the monotonic clock (`CLOCK_MONOTONIC`), in nanoseconds since its arbitrary origin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(u64);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use plinth::time::Time;
+use plinth::time::{Time, pause};
 use serde_json::{Value, json};
 
 use super::qmp::Qmp;
@@ -142,13 +142,6 @@ fn settle(
         size = look()?;
     }
     Ok(size)
-}
-
-/// Waits; no descriptor tells when a balloon has grown.
-fn pause(span: Duration) {
-    let timeout = rustix::event::Timespec::try_from(span).ok();
-    // An interruption only makes the next look come sooner.
-    let _ = rustix::event::poll(&mut [], timeout.as_ref());
 }
 
 /// The size in cloud-hypervisor's description of a machine: what was asked for last.

@@ -19,8 +19,7 @@ use std::time::Duration;
 
 use plinth::err::{FAILED, Failure};
 use plinth::sys::exec;
-use plinth::time::Time;
-use rustix::event::Timespec;
+use plinth::time::{Time, pause};
 use rustix::process::Signal;
 
 use super::{Call, pty, usage};
@@ -134,9 +133,7 @@ fn wait_for(socket: &Path, patience: Duration) -> Result<(), Failure> {
         if Time::monotonic() >= deadline {
             return Err(Failure::new(TIMED_OUT, LaunchError::NoSocket(socket.to_owned())));
         }
-        let pause = Timespec::try_from(LOOK).ok();
-        // An interruption only makes the next look come sooner.
-        let _ = rustix::event::poll(&mut [], pause.as_ref());
+        pause(LOOK);
     }
     Ok(())
 }

@@ -16,8 +16,7 @@ use plinth::file::Root;
 use plinth::netlink::route::{LinkOrder, MacvtapMode};
 use plinth::netlink::{Interface, RouteSocket};
 use plinth::sys::tun::{self, Tap};
-use plinth::time::Time;
-use rustix::event::Timespec;
+use plinth::time::{Time, pause};
 use serde_json::Value;
 
 use super::accounts::Owner;
@@ -30,6 +29,8 @@ const TUN: &str = "/dev/net/tun";
 const FILE_MAX: usize = 8 << 20;
 /// How long a device node may take to appear.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long between two looks for it.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// What went wrong with an interface.
 #[derive(Debug)]
@@ -310,9 +311,7 @@ fn appears(device: &Path) -> io::Result<()> {
         if Time::monotonic() >= deadline {
             return Err(io::ErrorKind::NotFound.into());
         }
-        let pause = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
-        // An interruption only makes the next look come sooner.
-        let _ = rustix::event::poll(&mut [], Some(&pause));
+        pause(LOOK);
     }
     Ok(())
 }

@@ -41,8 +41,7 @@ use std::time::Duration;
 
 use plinth::err::Failure;
 use plinth::file::{Lock, Root};
-use plinth::time::Time;
-use rustix::event::Timespec;
+use plinth::time::{Time, pause};
 
 use crate::package::Tree;
 pub use deploy::{Deployment, import};
@@ -174,11 +173,7 @@ impl Host<'_> {
         let deadline = Time::monotonic() + patience;
         loop {
             match self.lock(name) {
-                Err(HostError::Locked(_)) if Time::monotonic() < deadline => {
-                    let pause = Timespec::try_from(LOOK).ok();
-                    // An interruption only makes the next look come sooner.
-                    let _ = rustix::event::poll(&mut [], pause.as_ref());
-                }
+                Err(HostError::Locked(_)) if Time::monotonic() < deadline => pause(LOOK),
                 done => return done,
             }
         }
