@@ -32,7 +32,7 @@ pub const PROBED: &str = "/bpf/probed";
 /// Where pins go.
 pub const BPFFS: &str = "/sys/fs/bpf";
 /// For the kernel to take apart what nobody holds any more.
-const GONE: Duration = Duration::from_secs(20);
+const GONE: Duration = Duration::from_secs(60);
 /// The unified control groups of the guest.
 pub const CGROUPS: &str = "/sys/fs/cgroup";
 

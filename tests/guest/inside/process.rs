@@ -17,7 +17,7 @@ use super::trouble::Naming;
 use super::{Outcome, Trouble, ensure, wait};
 
 /// For a program that should be over in no time.
-const SHORT: Duration = Duration::from_secs(20);
+const SHORT: Duration = Duration::from_secs(60);
 
 /// A program that runs beside the scenario.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use super::{Guest, Kernel, Needs, Scenario};
 use crate::inside::{Outcome, controllers, digest, ensure, ensure_eq, nvmet, process, say, wait};
 
 const NQN: &str = "nqn.2024-01.test:rig";
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// nvme-cli connects to the kernel's target.
 pub const CONNECTS: Scenario = Scenario {

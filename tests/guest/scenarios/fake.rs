@@ -9,7 +9,7 @@ use crate::inside::controllers::DISCOVERY_NQN;
 use crate::inside::uevents::Recorder;
 use crate::inside::{Outcome, controllers, ensure, ensure_eq, process, say, wait};
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// The kernel accepts the fake as a central discovery controller.
 pub const FAKE_DC: Scenario = Scenario {

@@ -23,7 +23,7 @@ pub const PROGRAMS: Scenario = Scenario {
     run: programs,
 };
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 const NQN: &str = "nqn.2024-01.test:latency";
 
 fn programs(_: &Guest) -> Outcome {
