@@ -10,6 +10,8 @@ use crate::diag::Diagnostic;
 
 /// The most bytes of the name of an interface of Linux.
 const ID_MAX: usize = 15;
+/// The longest name that an interface may have besides, in bytes.
+const ALTNAME_MAX: usize = 127;
 
 pub(super) fn check(vm: &Vm, found: &mut Findings) {
     for (at, interface) in vm.interfaces.iter().enumerate() {
@@ -23,6 +25,7 @@ pub(super) fn check(vm: &Vm, found: &mut Findings) {
             });
         }
         attachment(vm, &path, interface, found);
+        others(&path, interface, found);
     }
     let ids = vm.interfaces.iter().map(|it| it.id.as_str()).enumerate();
     duplicates(ids, |at, first| {
@@ -39,18 +42,49 @@ pub(super) fn check(vm: &Vm, found: &mut Findings) {
 
 fn id(vm: &Vm, path: &str, id: &str, found: &mut Findings) {
     let path = format!("{path}.id");
-    let odd = |letter: char| letter.is_whitespace() || letter == '/' || letter == ':';
     if id.len() > ID_MAX {
         let text = format!("interface id \"{id}\" is longer than {ID_MAX} bytes");
         let hint = "longer names can stand in \"altname\"";
         found.push(Diagnostic::error("MV120", path, text).hint(hint));
-    } else if id.is_empty() || id == "." || id == ".." || id.contains(odd) {
-        let text = format!("\"{id}\" is no name of an interface");
-        let hint = "not empty, \".\" or \"..\", and without \"/\", \":\" and blanks";
-        found.push(Diagnostic::error("MV120", path, text).hint(hint));
+    } else if !is_name(id) {
+        found.push(no_name(path, id));
     } else if vm.hypervisor == Hypervisor::Qemu && !is_qemu_id(id) {
         let text = format!("QEMU cannot use \"{id}\" as the id of an interface");
         found.push(Diagnostic::error("MV120", path, text).hint(QEMU_ID));
+    }
+}
+
+/// Does the kernel take this as the name of an interface, whatever its length?
+fn is_name(name: &str) -> bool {
+    let odd = |letter: char| letter.is_whitespace() || letter == '/' || letter == ':';
+    !(name.is_empty() || name == "." || name == ".." || name.contains(odd))
+}
+
+fn no_name(path: String, name: &str) -> Diagnostic {
+    let text = format!("\"{name}\" is no name of an interface");
+    let hint = "not empty, \".\" or \"..\", and without \"/\", \":\" and blanks";
+    Diagnostic::error("MV120", path, text).hint(hint)
+}
+
+/// Names of interfaces that the host has, and names besides.
+fn others(path: &str, interface: &Interface, found: &mut Findings) {
+    let mut check = |path: String, name: &str, most: usize| {
+        if !is_name(name) {
+            found.push(no_name(path, name));
+        } else if name.len() > most {
+            let text = format!("\"{name}\" is longer than {most} bytes");
+            found.error("MV120", path, text);
+        }
+    };
+    for (at, name) in interface.altname.iter().enumerate() {
+        check(format!("{path}.altname[{at}]"), name, ALTNAME_MAX);
+    }
+    for (key, name) in [
+        ("bridge", &interface.bridge),
+        ("tap.bridge", &interface.tap.bridge),
+        ("macvtap.link", &interface.macvtap.link),
+    ] {
+        name.iter().for_each(|name| check(format!("{path}.{key}"), name, ID_MAX));
     }
 }
 
