@@ -26,7 +26,8 @@ guest_programs=(dbus-daemon avahi-daemon nvme-cli udev iproute2)
 # What command lines of microvm are shown to: this QEMU beside the machine's own, and Alioth.
 qemu_programs=(qemu-system-x86 qemu-system-arm)
 alioth_version=0.12.0
-guest_manager=(systemd)
+# Of the second only systemd-machined is wanted, which needs nothing that the first does not bring.
+guest_manager=(systemd -- systemd-container)
 # What makes file systems, and the libraries for that; the rest of these packages needs Python.
 guest_filesystems=(xfsprogs btrfs-progs dosfstools
   libblkid1 libc6 libinih1 liblzo2-2 libudev1 liburcu8 libuuid1 libzstd1 zlib1g)
@@ -170,16 +171,24 @@ kernel() {
   printf '%s\n' "$release" >"$into/ready"
 }
 
-# tree NAME PACKAGE...: packages with every library, in one unpacked tree.
+# tree NAME PACKAGE... [-- PACKAGE...]: packages with every library in one unpacked tree, those behind
+# the dashes alone. Another list is fetched anew.
 tree() {
-  local into=$cache/$1 deb
+  local into=$cache/$1 deb package with_libraries=() alone=()
   shift
-  [ ! -e "$into/ready" ] || return 0
+  [ "$(cat "$into/ready" 2>/dev/null)" != "$*" ] || return 0
   private_lists "$guest_suite"
   say "fetching $*"
   rm -rf "$into"
   mkdir -p "$into"
-  private_apt apt-get install -y -qq --no-install-recommends --download-only "$@" >/dev/null
+  for package; do
+    [ "$package" != -- ] || break
+    with_libraries+=("$package")
+  done
+  alone=("${@:${#with_libraries[@]}+2}")
+  private_apt apt-get install -y -qq --no-install-recommends --download-only "${with_libraries[@]}" \
+    >/dev/null
+  [ ${#alone[@]} -eq 0 ] || (cd "$cache/apt/archives" && private_apt apt-get download -qq "${alone[@]}")
   for deb in "$cache"/apt/archives/*.deb; do
     dpkg-deb -x "$deb" "$into"
   done

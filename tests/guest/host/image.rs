@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::cpio::Archive;
 use super::modules::Modules;
-use super::{build, elf, lab};
+use super::{build, elf, lab, services};
 use crate::scenarios::{Kernel, Scenario};
 
 /// Where a foreign program's libraries may be, in its tree.
@@ -29,24 +29,9 @@ pub const STAS: [(&str, &str); 5] = [
     ("stacctl", "usr/bin"),
     ("stasadm", "usr/bin"),
 ];
-/// The programs of the service manager.
-const MANAGER: [&str; 5] = [
-    "lib/systemd/systemd",
-    "lib/systemd/systemd-shutdown",
-    "lib/systemd/systemd-modules-load",
-    "bin/systemctl",
-    "bin/systemd-sysusers",
-];
 /// What makes file systems, and what looks at them.
 const FILE_SYSTEMS: [&str; 5] =
     ["sbin/mkfs.xfs", "sbin/mkfs.btrfs", "sbin/mkfs.vfat", "sbin/xfs_repair", "bin/btrfs"];
-/// Its units beside targets and slices.
-const MANAGER_UNITS: [&str; 4] = [
-    "systemd-reboot.service",
-    "systemd-poweroff.service",
-    "systemd-halt.service",
-    "systemd-modules-load.service",
-];
 /// Files that name users, hosts and this machine.
 const FILES: [(&str, &str); 7] = [
     (
@@ -104,7 +89,10 @@ pub fn pack(
         archive.file("usr/bin/microvm", 0o755, &read(&program)?);
     }
     if scenario.needs.manager {
-        manager(&mut archive, &found.manager()?)?;
+        services::manager(&mut archive, &found.manager()?)?;
+    }
+    if scenario.needs.machined {
+        services::machined(&mut archive, found)?;
     }
     if scenario.needs.objects {
         objects(&mut archive, found)?;
@@ -239,31 +227,6 @@ fn foreign(
     Ok(())
 }
 
-/// systemd as far as it takes to start and stop units, and to shut down.
-fn manager(archive: &mut Archive, tree: &Path) -> Result<(), Box<dyn Error>> {
-    for path in MANAGER {
-        program(archive, tree, &tree.join(path), path)?;
-    }
-    let units = "lib/systemd/system";
-    let folder = tree.join(units);
-    for entry in fs::read_dir(&folder).map_err(|e| format!("{}: {e}", folder.display()))? {
-        let path = entry?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let is_target = name.ends_with(".target") || name.ends_with(".slice");
-        if path.is_symlink() || !(is_target || MANAGER_UNITS.contains(&name)) {
-            continue;
-        }
-        archive.file(&format!("{units}/{name}"), 0o644, &read(&path)?);
-    }
-    archive.link("etc/systemd/system/default.target", "/lib/systemd/system/multi-user.target");
-    archive.link("etc/systemd/system/ctrl-alt-del.target", "/lib/systemd/system/reboot.target");
-    // Nobody collects logs here; the kernel's are shown when something goes wrong.
-    let settings = "[Manager]\nLogTarget=kmsg\nDefaultStandardOutput=kmsg\n\
-                    DefaultStandardError=kmsg\nShowStatus=no\n";
-    archive.file("etc/systemd/system.conf", 0o644, settings.as_bytes());
-    Ok(())
-}
-
 /// The bus policies that the programs under test ship.
 fn policies(archive: &mut Archive, found: &lab::Lab) -> Result<(), Box<dyn Error>> {
     for name in ["org.nvmexpress.staf.conf", "org.nvmexpress.stac.conf"] {
@@ -276,7 +239,7 @@ fn policies(archive: &mut Archive, found: &lab::Lab) -> Result<(), Box<dyn Error
 }
 
 /// Adds a program and every library that it names, from the tree that holds it.
-fn program(
+pub(super) fn program(
     archive: &mut Archive,
     tree: &Path,
     from: &Path,
@@ -312,6 +275,6 @@ fn library(tree: &Path, name: &str, search: &[String]) -> Option<PathBuf> {
     first.chain(LIBRARY_DIRS).map(|dir| tree.join(dir).join(name)).find(|path| path.exists())
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Box<dyn Error>> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Box<dyn Error>> {
     fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()).into())
 }

@@ -19,3 +19,4 @@ pub mod modules;
 pub mod qemu;
 pub mod remote;
 pub mod run;
+mod services;

@@ -25,7 +25,8 @@ use crate::wire::Line;
 /// Kept of a report; a guest that says more is cut off.
 const REPORT_BYTES_MAX: usize = 8 << 20;
 /// The same for all, besides what the planner gives every machine: a panic ends the emulator.
-const KERNEL_PARAMETERS: [&str; 3] = ["console=ttyS0", "quiet", "mitigations=off"];
+const KERNEL_PARAMETERS: [&str; 4] =
+    ["console=ttyS0", "quiet", "mitigations=off", "printk.devkmsg=on"];
 
 /// Two nanoseconds for each instruction, about what an idle host emulates; no waiting for timers.
 const STEADY: &str = "shift=1,sleep=off";

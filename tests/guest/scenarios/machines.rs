@@ -16,7 +16,7 @@ use crate::inside::{Outcome, ensure, ensure_eq, process, say, wait};
 pub const MACHINES: Scenario = Scenario {
     name: "machines",
     about: "microvm on a host with systemd: update, rollback, crash, reboot",
-    needs: Needs { microvm: true, manager: true, memory_mib: 768, ..Needs::BARE },
+    needs: Needs { microvm: true, manager: true, machined: true, memory_mib: 768, ..Needs::BARE },
     kernels: &Kernel::ALL,
     seconds: 600,
     run: machines,
@@ -28,10 +28,12 @@ const HYPERVISOR: &str = "#!/bin/sh\necho \"runs: $*\"\ntrap 'exit 0' TERM\n\
 const UNIT: &str = "microvm@web1.service";
 const STATE: &str = "/var/lib/microvms/web1";
 
+/// The first is registered with systemd-machined, which must not come between it and systemd.
 fn describe(name: &str, memory: u32) -> Outcome {
+    let is_first = name == "web1";
     let text = format!(
         "hostName = \"{name}\"\nmem = {memory}\nkernel = \"/etc/hostname\"\nsocket = false\n\
-         [qemu]\naccel = \"tcg\"\n"
+         registerWithMachined = {is_first}\n[qemu]\naccel = \"tcg\"\n"
     );
     fs::create_dir_all("/srv")?;
     Ok(fs::write(format!("/srv/{name}.toml"), text)?)
@@ -86,8 +88,16 @@ fn install(host: &Manager) -> Outcome {
     ensure(list.starts_with("web1: current("), format_args!("{list}"))?;
     ensure(list.contains("web2: current(") && list.contains("not booted"), format_args!("{list}"))?;
     caged(host, &main)?;
+    registered(host, Some(&main))?;
     say::step("two machines, one runs");
     Ok(())
+}
+
+/// systemd-machined has this machine with the process that runs, or does not have it.
+fn registered(host: &Manager, leader: Option<&str>) -> Outcome {
+    let said = host.run(&["machinectl", "show", "web1", "--property=Leader", "--value"])?;
+    let found = (said.code == 0).then(|| said.out.trim());
+    ensure_eq("the leader of the machine", &found, &leader)
 }
 
 /// The hypervisor runs as its own user, in its cage.
@@ -127,7 +137,9 @@ fn update(host: &Manager) -> Outcome {
     let list = host.output(&["microvm", "list", "--fast"])?;
     ensure(list.starts_with("web1: stale("), format_args!("{list}"))?;
     host.output(&["microvm", "restart", "web1"])?;
-    ensure(pid(host)? != main, "another process runs")?;
+    let next = pid(host)?;
+    ensure(next != main, "another process runs")?;
+    registered(host, Some(&next))?;
     ensure_eq("booted", &link("booted")?, &second)?;
     host.output(&["microvm", "rollback", "web1"])?;
     ensure_eq("current", &link("current")?, &first)?;
@@ -171,6 +183,7 @@ fn crash(host: &Manager) -> Outcome {
         let is_counted = host.property(UNIT, "NRestarts").is_ok_and(|it| it != restarts);
         is_counted && pid(host).is_ok_and(|it| it != main)
     })?;
+    registered(host, Some(&pid(host)?))?;
     ensure_eq("booted", &link("booted")?, &link("current")?)?;
     say::step("a crash was got over");
     Ok(())
@@ -181,6 +194,7 @@ fn ends(host: &Manager) -> Outcome {
     ensure_eq("the exit of a removal while it runs", &refused.code, &5)?;
     host.output(&["microvm", "stop", "web1", "web2"])?;
     ensure_eq("stopped", &host.property(UNIT, "ActiveState")?.as_str(), &"inactive")?;
+    registered(host, None)?;
     ensure(!Path::new(STATE).join("booted").exists(), "nothing is booted")?;
     let said = host.run(&["microvm", "status", "web1"])?;
     ensure_eq("status", &(said.code, said.out.as_str()), &(1, "web1: stopped\n"))?;

@@ -74,6 +74,8 @@ pub struct Needs {
     pub microvm: bool,
     /// systemd, to be started as a service manager.
     pub manager: bool,
+    /// A system bus below that, and systemd-machined.
+    pub machined: bool,
     /// dbus-daemon.
     pub bus: bool,
     /// avahi-daemon.
@@ -105,6 +107,7 @@ impl Needs {
         bpf: false,
         microvm: false,
         manager: false,
+        machined: false,
         bus: false,
         avahi: false,
         udev: false,
