@@ -59,7 +59,7 @@ pub struct Machine<'a> {
     pub console: &'a Path,
     /// Time goes by the instructions of the guest, not by the clock of the host.
     pub steady: bool,
-    /// With [`IOMMU`].
+    /// With a unit that keeps devices to their own memory.
     pub iommu: bool,
     /// Longest life of the emulator.
     pub limit: Duration,
