@@ -173,7 +173,7 @@ summary() {
         }
         function layer(test,    last) {
             last = test; sub(/.*::/, "", last)
-            if (where ~ /deps\/guest-/) return "guest"
+            if (where ~ /deps\/(guest|machines|hosts)-/) return "guest"
             if (where ~ /deps\/(tidy|man|ledger|dist)-/) return "house"
             if (where ~ /deps\/sim/ || test ~ /simulation/) return "simulation"
             if (last in property) return "property"
