@@ -47,6 +47,7 @@ scenarios! {
     root_machines_6_1: "machines" on V6_1;
     root_machines_6_12: "machines" on V6_12;
     root_kernel_6_1: "kernel" on V6_1;
+    root_nested_6_1: "nested" on V6_1;
     root_connects_6_1: "connects" on V6_1;
     root_connects_6_12: "connects" on V6_12;
     root_fake_dc_6_1: "fake-dc" on V6_1;

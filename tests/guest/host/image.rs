@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::cpio::Archive;
 use super::modules::Modules;
-use super::{build, elf, lab, services};
+use super::{build, elf, lab, nested, services};
 use crate::scenarios::{Kernel, Scenario};
 
 /// Where a foreign program's libraries may be, in its tree.
@@ -93,6 +93,9 @@ pub fn pack(
     }
     if scenario.needs.machined {
         services::machined(&mut archive, found)?;
+    }
+    if scenario.needs.nested {
+        nested::put(&mut archive, found)?;
     }
     if scenario.needs.objects {
         objects(&mut archive, found)?;

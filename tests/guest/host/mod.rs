@@ -16,6 +16,7 @@ pub mod kinds;
 pub mod lab;
 pub mod machine;
 pub mod modules;
+mod nested;
 pub mod qemu;
 pub mod remote;
 pub mod run;

@@ -18,7 +18,7 @@ use rustix::mount::{MountFlags, mount, mount_bind_recursive};
 use rustix::system::{RebootCommand, finit_module, reboot};
 
 use super::trouble::Naming;
-use super::{Outcome, Trouble, process, say, wait};
+use super::{Outcome, Trouble, nested, process, say, wait};
 use crate::scenarios::{self, Guest, Kernel};
 use crate::wire::Line;
 
@@ -30,11 +30,14 @@ const LOG_LINES: usize = 150;
 /// The argument with which process 1 runs on a machine that is not its own.
 pub const BARE: &str = "--bare";
 
-/// Runs the guest from the first mount to power off, or with [`BARE`] one scenario on this host.
+/// Runs the guest from the first mount to power off, or with [`BARE`] one scenario on this host,
+/// or lives in a machine inside the machine.
 #[must_use]
 pub fn main() -> ExitCode {
-    if env::args().nth(1).is_some_and(|word| word == BARE) {
-        return bare();
+    match env::args().nth(1).as_deref() {
+        Some(BARE) => return bare(),
+        Some(nested::NESTED) => return nested::main(),
+        _ => {}
     }
     let outcome = prepare().and_then(|setting| {
         if setting.shell {
@@ -143,7 +146,8 @@ fn prepare() -> Outcome<Setting> {
     Ok(setting)
 }
 
-fn modules() -> Outcome {
+/// Loads what the image lists.
+pub(super) fn modules() -> Outcome {
     for line in fs::read_to_string("/etc/rig.modules").named("/etc/rig.modules")?.lines() {
         let (path, parameters) = line.split_once(' ').unwrap_or((line, ""));
         let flags = if path.ends_with(".xz") { MODULE_COMPRESSED } else { 0 };

@@ -9,7 +9,9 @@ use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use super::process::{self, Said};
+use rustix::process::WaitOptions;
+
+use super::process::{self, Process, Said};
 use super::trouble::Naming;
 use super::{Outcome, Trouble, ensure, wait};
 
@@ -60,9 +62,16 @@ impl Manager {
     /// As [`process::run`].
     pub fn run(&self, words: &[&str]) -> Outcome<Said> {
         let pid = self.pid.to_string();
-        let mut all = vec!["/bin/busybox", "nsenter", "-t", &pid, "-m", "-p", "--"];
-        all.extend(words);
-        process::run(&all)
+        process::run(&entering(&pid, words))
+    }
+
+    /// Starts a program inside that runs beside the scenario.
+    ///
+    /// # Errors
+    /// As [`Process::start`].
+    pub fn start(&self, name: &str, words: &[&str]) -> Outcome<Process> {
+        let pid = self.pid.to_string();
+        Process::start(name, &entering(&pid, words), &[])
     }
 
     /// Runs a program inside that must succeed; its standard output.
@@ -106,10 +115,22 @@ impl Manager {
     }
 }
 
+/// The words that run `words` beside the process 1 that has this number out here.
+fn entering<'a>(pid: &'a str, words: &[&'a str]) -> Vec<&'a str> {
+    let mut all = vec!["/bin/busybox", "nsenter", "-t", pid, "-m", "-p", "--"];
+    all.extend(words);
+    all
+}
+
 impl Drop for Manager {
     fn drop(&mut self) {
         // Its process 1 goes with it, and with that everything inside.
         drop(process::busybox(&["kill", "-KILL", &self.pid.to_string()]));
-        drop(self.child.wait());
+        // Its namespace ends when all are reaped; those whose way in was cut off are ours to reap.
+        while let Ok(Some((pid, _))) = rustix::process::wait(WaitOptions::empty()) {
+            if pid.as_raw_nonzero().get().unsigned_abs() == self.child.id() {
+                break;
+            }
+        }
     }
 }

@@ -11,6 +11,7 @@ pub mod controllers;
 pub mod digest;
 pub mod manager;
 pub mod measure;
+pub mod nested;
 pub mod nvmet;
 pub mod process;
 pub mod reference;

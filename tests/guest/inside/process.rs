@@ -185,7 +185,7 @@ fn command(words: &[&str]) -> Outcome<Command> {
 /// Runs a program to its end, with what it says.
 ///
 /// # Errors
-/// When it cannot be started or is not over in 20 s.
+/// When it cannot be started or is not over in a minute.
 pub fn run(words: &[&str]) -> Outcome<Said> {
     run_with(words, &[])
 }

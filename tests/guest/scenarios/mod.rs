@@ -20,6 +20,7 @@ pub mod machines;
 pub mod many;
 pub mod mixed;
 pub mod names;
+pub mod nested;
 pub mod scopes;
 pub mod storms;
 mod world;
@@ -76,6 +77,8 @@ pub struct Needs {
     pub manager: bool,
     /// A system bus below that, and systemd-machined.
     pub machined: bool,
+    /// QEMU, and a guest for a machine inside the machine.
+    pub nested: bool,
     /// dbus-daemon.
     pub bus: bool,
     /// avahi-daemon.
@@ -108,6 +111,7 @@ impl Needs {
         microvm: false,
         manager: false,
         machined: false,
+        nested: false,
         bus: false,
         avahi: false,
         udev: false,
@@ -183,6 +187,7 @@ pub const ALL: &[Scenario] = &[
     storms::ADDRESS_COMES,
     machines::MACHINES,
     kernel::KERNEL,
+    nested::NESTED,
     many::MANY,
     mixed::REFERENCE,
     mixed::MIXED_FINDER,
