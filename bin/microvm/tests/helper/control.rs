@@ -7,9 +7,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use plinth::proc::Ending;
+use plinth::testing::Place;
 
 use crate::support::{
-    Directory, Peer, Running, Script, Step, internal, run, say, script, stdout, until, verdict,
+    Peer, Running, Script, Step, internal, run, say, script, stdout, until, verdict,
 };
 
 const GREETING: &str = "{\"QMP\": {\"version\": {}, \"capabilities\": []}}\r\n";
@@ -43,7 +44,7 @@ fn agreed() -> Script {
 
 #[test]
 fn qemu_is_stopped_by_its_power_button_and_by_its_quit() {
-    let at = Directory::new();
+    let at = Place::new();
     // Without a guest nobody presses anything: the wait has its end all the same.
     let mut machine = qemu(&at, &["-machine", "q35"]);
     let (ending, said) = shutdown(&at, "qemu", &["--how", "powerdown", "--timeout", "1"]);
@@ -58,7 +59,7 @@ fn qemu_is_stopped_by_its_power_button_and_by_its_quit() {
 
 #[test]
 fn qemu_without_keys_refuses_in_its_own_words() {
-    let at = Directory::new();
+    let at = Place::new();
     let _machine = qemu(&at, &["-machine", "none", "-S"]);
     let (ending, said) = shutdown(&at, "qemu", &[]);
     assert_eq!(ending, Ending::Exited(1), "{said}");
@@ -70,7 +71,7 @@ fn qemu_without_keys_refuses_in_its_own_words() {
 
 #[test]
 fn the_balloon_of_qemu_is_what_was_taken() {
-    let at = Directory::new();
+    let at = Place::new();
     let device = "virtio-balloon-pci,id=balloon0";
     let _machine = qemu(&at, &["-machine", "q35", "-m", "128", "-device", device, "-S"]);
     assert_eq!(stdout(&run(balloon(&at, "qemu", &[]))), "0\n");
@@ -83,7 +84,7 @@ fn the_balloon_of_qemu_is_what_was_taken() {
 
 #[test]
 fn events_between_answers_are_passed_over() {
-    let at = Directory::new();
+    let at = Place::new();
     let mut script = agreed();
     let actual = "{\"return\": {\"actual\": 100663296}}\r\n";
     script.extend([Step::Hear("balloon"), say(EVENT), say(EVENT), say(DONE), say(EVENT)]);
@@ -100,7 +101,7 @@ fn events_between_answers_are_passed_over() {
 
 #[test]
 fn a_machine_that_goes_before_it_answers_has_stopped() {
-    let at = Directory::new();
+    let at = Place::new();
     let mut script = agreed();
     script.push(Step::Hear("input-send-event"));
     let peer = Peer::new(&at.join("vm.sock"), vec![script]);
@@ -113,7 +114,7 @@ fn a_machine_that_goes_before_it_answers_has_stopped() {
 
 #[test]
 fn a_machine_that_did_not_hear_is_asked_again() {
-    let at = Directory::new();
+    let at = Place::new();
     let mut script = agreed();
     // The keys go down, later up, and down again.
     for _ in 0..3 {
@@ -125,7 +126,7 @@ fn a_machine_that_did_not_hear_is_asked_again() {
     assert_eq!(ending, Ending::Exited(7), "{said}");
     assert!(said.contains("waiting for the hypervisor to end"), "{said}");
     assert_eq!(peer.heard().matches("\"down\":true").count(), 6);
-    let at = Directory::new();
+    let at = Place::new();
     let answer = || vec![Step::Hear("}"), say("HTTP/1.1 204 \r\n\r\n"), Step::HearAll];
     let peer = Peer::new(&at.join("vm.sock"), vec![answer(), answer()]);
     let (ending, said) = shutdown(&at, "firecracker", &["--timeout", "3"]);
@@ -150,7 +151,7 @@ fn odd_peers_are_errors_with_words() {
         (vec![Step::HearAll], 7, "waiting for the hypervisor's answer"),
     ];
     for (script, status, words) in cases {
-        let at = Directory::new();
+        let at = Place::new();
         let peer = Peer::new(&at.join("vm.sock"), vec![script]);
         let (ending, said) = shutdown(&at, "qemu", &["--timeout", patience(status)]);
         assert_eq!(ending, Ending::Exited(status.into()), "{said}");
@@ -187,7 +188,7 @@ fn http_hypervisors_are_asked_and_their_process_is_waited_for() {
         ("firecracker", "PUT /actions HTTP/1.1\r\n", "{\"action_type\":\"SendCtrlAltDel\"}"),
         ("vfkit", "POST /vm/state HTTP/1.1\r\n", "{\"state\":\"Stop\"}"),
     ] {
-        let at = Directory::new();
+        let at = Place::new();
         // The socket closes at once; the process goes on until `go` appears.
         let then = "exec('while not os.path.exists(\"go\"): time.sleep(0.01)')";
         let mut machine = hypervisor(&at, no_content, then);
@@ -198,7 +199,7 @@ fn http_hypervisors_are_asked_and_their_process_is_waited_for() {
         fs::write(at.join("go"), "").expect("a file");
         assert!(machine.0.wait().expect("a child").success());
 
-        let at = Directory::new();
+        let at = Place::new();
         let mut machine = hypervisor(&at, no_content, "time.sleep(0.2)");
         let pid = machine.0.id().to_string();
         let words = ["shutdown", "--hypervisor", name, "--socket", "vm.sock", "--pid", &pid];
@@ -223,7 +224,7 @@ fn odd_http_peers_are_errors_with_words() {
         (vec![say("HTTP/1.1 200 OK\r\n"), Step::HearAll], 7, "timed out"),
     ];
     for (script, status, words) in cases {
-        let at = Directory::new();
+        let at = Place::new();
         let peer = Peer::new(&at.join("vm.sock"), vec![script]);
         let (ending, said) = shutdown(&at, "firecracker", &["--timeout", patience(status)]);
         assert_eq!(ending, Ending::Exited(status.into()), "{said}");
@@ -234,7 +235,7 @@ fn odd_http_peers_are_errors_with_words() {
 
 #[test]
 fn cloud_hypervisor_is_told_the_amount_and_asked_for_it() {
-    let at = Directory::new();
+    let at = Place::new();
     let body = "{\"config\":{\"balloon\":{\"size\":33554432}}}";
     let info = format!("HTTP/1.1 200 \r\nContent-Length: {}\r\n\r\n{body}", body.len());
     let scripts = vec![
@@ -257,7 +258,7 @@ fn program(at: &Path, answer: &str) -> String {
 
 #[test]
 fn kvmtool_is_told_differences() {
-    let at = Directory::new();
+    let at = Place::new();
     let client = program(&at, "");
     let set = |words: &[&str]| {
         let mut command = balloon(&at, "kvmtool", &["--name", "kt1", "--program", &client]);
@@ -278,7 +279,7 @@ fn kvmtool_is_told_differences() {
 
 #[test]
 fn crosvm_is_its_own_client() {
-    let at = Directory::new();
+    let at = Place::new();
     let client = program(&at, "{\"BalloonStats\":{\"balloon_actual\":33554432,\"stats\":{}}}");
     let mut machine = hypervisor(&at, "", "time.sleep(0.2)");
     let words = ["--program", client.as_str(), "32"];
@@ -290,7 +291,7 @@ fn crosvm_is_its_own_client() {
     let said = fs::read_to_string(at.join("said")).expect("calls");
     let expected = "balloon 33554432 vm.sock\nballoon_stats vm.sock\npowerbtn vm.sock\n";
     assert_eq!(said, expected);
-    let at = Directory::new();
+    let at = Place::new();
     let _socket = std::os::unix::net::UnixListener::bind(at.join("vm.sock")).expect("a socket");
     let (ending, said) = shutdown(&at, "crosvm", &["--program", "no-such-crosvm"]);
     assert_eq!((ending, said.as_str()), (Ending::Exited(6), "microvm: no-such-crosvm not found\n"));
@@ -298,6 +299,6 @@ fn crosvm_is_its_own_client() {
 
 #[test]
 fn a_machine_without_a_socket_has_stopped() {
-    let at = Directory::new();
+    let at = Place::new();
     assert_eq!(shutdown(&at, "qemu", &[]), (Ending::Exited(0), String::new()));
 }

@@ -7,9 +7,10 @@ use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::Path;
 
 use plinth::proc::Ending;
+use plinth::testing::Place;
 use rustix::process::getuid;
 
-use crate::support::{Directory, internal, run, script, verdict};
+use crate::support::{internal, run, script, verdict};
 
 const FIRST: &str = "0000:01:00.0";
 const SECOND: &str = "0000:01:00.1";
@@ -70,7 +71,7 @@ fn bind(at: &Path, address: &str) {
 
 #[test]
 fn root_devices_are_unbound_marked_probed_and_owned() {
-    let at = Directory::new();
+    let at = Place::new();
     root(&at);
     package(&at, &format!("{FIRST}\n{SECOND}\n"), "{}");
     // Nobody binds anything here: that is noticed, and the first goes back.
@@ -94,7 +95,7 @@ fn root_devices_are_unbound_marked_probed_and_owned() {
 
 #[test]
 fn nothing_is_changed_when_a_device_cannot_be_taken() {
-    let at = Directory::new();
+    let at = Place::new();
     root(&at);
     let unbind = "root/sys/bus/pci/drivers/nvme/unbind";
     package(&at, &format!("{FIRST}\n"), "{}");
@@ -126,7 +127,7 @@ fn nothing_is_changed_when_a_device_cannot_be_taken() {
 
 #[test]
 fn root_a_group_may_be_shared_on_request() {
-    let at = Directory::new();
+    let at = Place::new();
     root(&at);
     let config = format!("{{\"devices\": [{{\"path\": \"{FIRST}\", \"allowGroup\": true}}]}}");
     package(&at, &format!("{FIRST}\n"), &config);
@@ -160,7 +161,7 @@ fn a_machine_is_registered_as_the_service_knows_it() {
         (".ListMachines .RegisterMachine", "RegisterMachine sayssus web1 16 0 0"),
         (".RegisterMachine .RegisterMachineEx", "RegisterMachine"),
     ] {
-        let at = Directory::new();
+        let at = Place::new();
         put(&at, "package/share/microvm/runner.json", MACHINE);
         let path = busctl(&at, methods, 0);
         let leader = std::process::id().to_string();
@@ -182,7 +183,7 @@ fn a_machine_is_registered_as_the_service_knows_it() {
 
 #[test]
 fn a_refusal_counts_for_the_register_alone() {
-    let at = Directory::new();
+    let at = Place::new();
     put(&at, "package/share/microvm/runner.json", MACHINE);
     let path = busctl(&at, ".RegisterMachine", 1);
     let mut command = internal(&at, ["register", "--package", "package", "4711"]);

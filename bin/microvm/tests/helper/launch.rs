@@ -6,13 +6,14 @@ use std::io::Read as _;
 use std::process::Stdio;
 
 use plinth::proc::Ending;
+use plinth::testing::Place;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Directory, Running, internal, run, stdout, until, verdict};
+use crate::support::{Running, internal, run, stdout, until, verdict};
 
 #[test]
 fn the_program_has_its_name_and_its_words_and_its_status() {
-    let at = Directory::new();
+    let at = Place::new();
     let words = ["launch", "--argv0", "microvm@web1", "--", "sh", "-c"];
     let script = "tr '\\0' ' ' </proc/$$/cmdline; exit 7";
     let output = run(internal(&at, words.into_iter().chain([script, "a b", "--pty", "ü"])));
@@ -23,7 +24,7 @@ fn the_program_has_its_name_and_its_words_and_its_status() {
 
 #[test]
 fn nothing_stays_between_the_caller_and_the_program() {
-    let at = Directory::new();
+    let at = Place::new();
     let mut command = internal(&at, ["launch", "--argv0", "vm", "--", "sleep", "1000"]);
     let mut child = Running(command.spawn().expect("it starts"));
     let comm = format!("/proc/{}/comm", child.0.id());
@@ -35,7 +36,7 @@ fn nothing_stays_between_the_caller_and_the_program() {
 
 #[test]
 fn a_missing_program_is_named_and_has_its_status() {
-    let at = Directory::new();
+    let at = Place::new();
     let words = ["launch", "--key", "qemu.binary", "--", "no-such-vmm", "x"];
     let (ending, said) = verdict(&run(internal(&at, words)));
     assert_eq!(ending, Ending::Exited(6));
@@ -57,7 +58,7 @@ fn a_missing_program_is_named_and_has_its_status() {
 
 #[test]
 fn helpers_end_with_the_program() {
-    let at = Directory::new();
+    let at = Place::new();
     let helper = "sh\n-c\necho $$ >pid.new; mv pid.new pid; exec sleep 1000";
     let words = ["launch", "--with", helper, "--await", "60:pid", "--split", " a  b", "--"];
     let script = "cat pid; test \"$0 $1 $2 $#\" = 'x a b 2'";
@@ -77,7 +78,7 @@ fn helpers_end_with_the_program() {
 
 #[test]
 fn a_terminal_is_given_and_carried() {
-    let at = Directory::new();
+    let at = Place::new();
     let script = "test -t 0 && test -t 1 && test -t 2 || exit 3; stty size; read x; echo \"<$x>\"; \
                   exit 5";
     let mut command = internal(&at, ["launch", "--pty", "--argv0", "vm", "--", "sh", "-c", script]);
@@ -95,7 +96,7 @@ fn a_terminal_is_given_and_carried() {
 
 #[test]
 fn a_terminal_that_says_much_and_ends_is_heard_to_the_end() {
-    let at = Directory::new();
+    let at = Place::new();
     let script = "seq 1 20000; echo end";
     let said = stdout(&run(internal(&at, ["launch", "--pty", "--", "sh", "-c", script])));
     assert!(said.contains("\n19999\r\n20000\r\nend\r\n"), "{}", said.len());
@@ -103,7 +104,7 @@ fn a_terminal_that_says_much_and_ends_is_heard_to_the_end() {
 
 #[test]
 fn signals_reach_the_program_in_its_terminal() {
-    let at = Directory::new();
+    let at = Place::new();
     let script = "trap 'echo caught; exit 9' TERM; echo up; while :; do sleep 0.01; done";
     let mut command = internal(&at, ["launch", "--pty", "--", "sh", "-c", script]);
     command.stdin(Stdio::null()).stdout(Stdio::piped());

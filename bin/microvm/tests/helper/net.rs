@@ -6,9 +6,10 @@ use std::path::Path;
 use std::process::Command;
 
 use plinth::proc::Ending;
+use plinth::testing::Place;
 use serde_json::Value;
 
-use crate::support::{Directory, internal, run, stdout, verdict};
+use crate::support::{internal, run, stdout, verdict};
 
 const RUNNER: &str = r#"{"config": {"interfaces": [
     {"id": "vm-a", "tap": {"bridge": "br7"}, "mtu": 1400, "altname": ["a-name-of-many-letters"]},
@@ -63,7 +64,7 @@ fn links(text: &str) -> Vec<Value> {
 #[test]
 fn root_taps_are_those_that_ip_makes() {
     for (flags, word) in [("vnet_hdr\n", ""), ("vnet_hdr\nmulti_queue\n", "multi_queue")] {
-        let at = Directory::new();
+        let at = Place::new();
         package(&at, flags);
         let show = "for i in vm-a vm-b; do ip -d -j link show $i; done\n";
         let ours = format!("net tap-up\n{show}");
@@ -83,7 +84,7 @@ fn root_taps_are_those_that_ip_makes() {
 
 #[test]
 fn root_taps_are_made_anew_or_kept_and_deleted() {
-    let at = Directory::new();
+    let at = Place::new();
     package(&at, "vnet_hdr\n");
     let script = "
         index() { cat /sys/class/net/$1/ifindex; }
@@ -104,7 +105,7 @@ fn root_taps_are_made_anew_or_kept_and_deleted() {
 
 #[test]
 fn root_macvtaps_are_those_that_ip_makes_and_can_be_launched_with() {
-    let at = Directory::new();
+    let at = Place::new();
     package(&at, "vnet_hdr\n");
     let program = env!("CARGO_BIN_EXE_microvm");
     let show = "ip -d -j link show mv-a\n";
@@ -180,7 +181,7 @@ fn root_scripts_make_the_same_taps_with_ip_and_without() {
     let interfaces = tap("vm-a", "tap.bridge = \"br7\"\nmtu = 1400\naltname = [\"long-a\", \"b\"]")
         + &tap("vm-b", "");
     for (vcpu, queues) in [(1, false), (2, true)] {
-        let at = Directory::new();
+        let at = Place::new();
         build(&at, vcpu, &interfaces);
         let rest = "package/bin/tap-down; test ! -e /sys/class/net/vm-a; package/bin/tap-down\n";
         let links = same(&at, "tap-up", &["vm-a", "vm-b"], rest);
@@ -203,7 +204,7 @@ fn root_scripts_make_the_same_taps_with_ip_and_without() {
 #[test]
 fn root_scripts_make_the_same_macvtaps_with_ip_and_without() {
     for mode in ["private", "vepa", "bridge", "passthru", "source"] {
-        let at = Directory::new();
+        let at = Place::new();
         let interface = format!(
             "[[interfaces]]\ntype = \"macvtap\"\nid = \"mv-a\"\nmac = \"02:00:00:00:00:0f\"\n\
              mtu = 1300\naltname = [\"a-name-of-many-letters\"]\n\
@@ -230,7 +231,7 @@ fn root_scripts_make_the_same_macvtaps_with_ip_and_without() {
 
 #[test]
 fn what_is_missing_is_named() {
-    let at = Directory::new();
+    let at = Place::new();
     let up = |action: &str| internal(&at, ["net", action, "--package", "package"]);
     let (ending, said) = verdict(&run(up("tap-down")));
     assert_eq!(ending, Ending::Exited(1));

@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use microvm::helper::kvm::{Usable, usable_by};
 use plinth::proc::Ending;
+use plinth::testing::Place;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::support::{
-    Directory, LONG, Peer, Running, Step, internal, run, say, script, stdout, until, verdict,
+    LONG, Peer, Running, Step, internal, run, say, script, stdout, until, verdict,
 };
 
 /// A service manager's ear, and a relay that listens on `notify.vsock_8888`.
@@ -39,7 +40,7 @@ fn heard(manager: &UnixDatagram) -> String {
 
 #[test]
 fn messages_of_the_guest_reach_the_service_manager() {
-    let at = Directory::new();
+    let at = Place::new();
     let (manager, _relay) = relay(&at);
     let connect = || UnixStream::connect(at.join("notify.vsock_8888")).expect("a connection");
     // A guest that closes its side, and waits for ours.
@@ -68,7 +69,7 @@ fn messages_of_the_guest_reach_the_service_manager() {
 
 #[test]
 fn a_guest_may_take_its_time_before_its_first_word() {
-    let at = Directory::new();
+    let at = Place::new();
     let (manager, _relay) = relay(&at);
     let connect = || UnixStream::connect(at.join("notify.vsock_8888")).expect("a connection");
     let mut slow = connect();
@@ -84,7 +85,7 @@ fn a_guest_may_take_its_time_before_its_first_word() {
 
 #[test]
 fn without_a_service_manager_nobody_listens() {
-    let at = Directory::new();
+    let at = Place::new();
     let mut command = internal(&at, ["notify-relay", "--unix", "x"]);
     command.env_remove("NOTIFY_SOCKET");
     assert_eq!(verdict(&run(command)), (Ending::Exited(0), String::new()));
@@ -96,7 +97,7 @@ fn without_a_service_manager_nobody_listens() {
 
 #[test]
 fn a_forwarded_port_is_carried_both_ways_to_both_ends() {
-    let at = Directory::new();
+    let at = Place::new();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port().to_string();
     let server = std::thread::spawn(move || {
@@ -125,7 +126,7 @@ fn a_forwarded_port_is_carried_both_ways_to_both_ends() {
 
 #[test]
 fn a_port_behind_a_mux_is_asked_for_and_then_carried() {
-    let at = Directory::new();
+    let at = Place::new();
     let path = at.join("notify.vsock");
     let script = vec![Step::Hear("CONNECT 22\n"), say("OK 1073741824\nSSH-2.0-x\r\n")];
     let peer = Peer::new(&path, vec![script]);
@@ -152,7 +153,7 @@ fn a_port_behind_a_mux_is_asked_for_and_then_carried() {
 
 #[test]
 fn a_console_on_a_pipe_shows_what_comes() {
-    let at = Directory::new();
+    let at = Place::new();
     let peer = Peer::new(&at.join("console"), vec![vec![say("login: \x1d")]]);
     assert_eq!(stdout(&run(internal(&at, ["console", "console"]))), "login: \x1d");
     drop(peer.heard());
@@ -170,7 +171,7 @@ fn terminal() -> (fs::File, OwnedFd) {
 
 #[test]
 fn a_console_on_a_terminal_is_raw_until_the_key_that_leads_out() {
-    let at = Directory::new();
+    let at = Place::new();
     let script = vec![Step::Hear("\x03\x1a\r"), say("seen"), Step::HearAll];
     let peer = Peer::new(&at.join("console"), vec![script]);
     let (mut master, slave) = terminal();
@@ -203,7 +204,7 @@ fn kvm_is_judged_within_its_time_by_what_it_does() {
         assert!(matches!(found, Usable::No(_)), "{found}");
     }
     // A program that hangs stands for a device that does.
-    let at = Directory::new();
+    let at = Place::new();
     let path = at.join("hangs");
     script(&path, "exec sleep 1000");
     assert_eq!(usable_by(&path, Duration::from_millis(50)).expect("it starts"), Usable::Hangs);

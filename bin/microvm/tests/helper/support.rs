@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What these tests share: directories, bounded runs, scripted peers.
+//! What these tests share: bounded runs, scripted peers.
 
 use std::ffi::OsStr;
-use std::fs;
 use std::io::{Read as _, Write as _};
-use std::ops::Deref;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -16,35 +13,6 @@ use plinth::proc::{self, Ending, Limits, Output};
 
 /// No process of a test runs longer.
 pub(crate) const LONG: Duration = Duration::from_secs(120);
-
-/// A fresh directory, for one test alone, removed at the end.
-pub(crate) struct Directory(PathBuf);
-
-impl Directory {
-    /// Makes it.
-    pub(crate) fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("microvm-t-{}-{number}", std::process::id()));
-        fs::create_dir_all(&path).expect("a fresh directory");
-        Self(path)
-    }
-}
-
-impl Deref for Directory {
-    type Target = Path;
-
-    fn deref(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        // A directory left behind is no failure of the test.
-        drop(fs::remove_dir_all(&self.0));
-    }
-}
 
 /// `microvm internal` with these words, in the directory `at`.
 pub(crate) fn internal<I, S>(at: &Path, words: I) -> Command

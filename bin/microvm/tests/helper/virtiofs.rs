@@ -11,10 +11,11 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 
 use plinth::proc::Ending;
+use plinth::testing::Place;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use crate::support::{Directory, LONG, Running, internal, run, script, until, verdict};
+use crate::support::{LONG, Running, internal, run, script, until, verdict};
 
 /// The daemon, with the loader and the libraries that it needs.
 fn daemon() -> PathBuf {
@@ -125,7 +126,7 @@ fn connected(path: &Path) -> UnixStream {
 
 #[test]
 fn root_real_daemons_are_ready_restarted_and_ended() {
-    let at = Directory::new();
+    let at = Place::new();
     package(&at, &["home", "etc"]);
     // What crashed daemons left: sockets that refuse, and a record of their number.
     drop(UnixListener::bind(at.join("home.sock")).expect("a socket"));
@@ -172,7 +173,7 @@ fn fake(at: &Path, lines: &str) -> PathBuf {
 
 #[test]
 fn five_quick_ends_in_a_row_end_everything() {
-    let at = Directory::new();
+    let at = Place::new();
     package(&at, &["a"]);
     let binary = fake(&at, "echo x >>starts; echo 'no such group' >&2; exit 3");
     let mut supervisor = Supervisor::new(&at, &binary);
@@ -185,7 +186,7 @@ fn five_quick_ends_in_a_row_end_everything() {
 
 #[test]
 fn a_daemon_that_ignores_the_signal_is_killed() {
-    let at = Directory::new();
+    let at = Place::new();
     package(&at, &["a"]);
     let binary = fake(&at, "trap '' TERM; : >a.sock; while :; do sleep 1; done");
     let mut supervisor = Supervisor::new(&at, &binary);
@@ -197,7 +198,7 @@ fn a_daemon_that_ignores_the_signal_is_killed() {
 
 #[test]
 fn what_an_earlier_daemon_left_is_gone_before_the_next_and_none_outlives_its_supervisor() {
-    let at = Directory::new();
+    let at = Place::new();
     package(&at, &["a"]);
     for left in ["a.sock", "a.sock.pid"] {
         fs::write(at.join(left), "").expect("a file");
@@ -225,7 +226,7 @@ fn what_an_earlier_daemon_left_is_gone_before_the_next_and_none_outlives_its_sup
 
 #[test]
 fn what_is_missing_is_named_before_anything_starts() {
-    let at = Directory::new();
+    let at = Place::new();
     package(&at, &["a", "b"]);
     fs::remove_dir(at.join("b")).expect("a directory");
     let with = |binary: &str| -> Command {

@@ -7,8 +7,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use plinth::proc::Ending;
+use plinth::testing::Place;
 
-use crate::support::{self, Directory, Running, internal, run, stdout, until, verdict};
+use crate::support::{self, Running, internal, run, stdout, until, verdict};
 
 const UUID: &str = "115da406-dfb8-b88d-0dbd-d4cc391fe2a3";
 
@@ -29,7 +30,7 @@ fn names(at: &Path) -> Vec<String> {
 
 #[test]
 fn an_image_has_size_file_system_label_and_mode() {
-    let at = Directory::new();
+    let at = Place::new();
     let words = ["--size-mib", "16", "--fs", "ext4", "--label", "var's", "--", "a b.img", "-U"];
     let output = run(mkvolume(&at, words.into_iter().chain([UUID])));
     assert_eq!(verdict(&output), (Ending::Exited(0), String::new()));
@@ -48,7 +49,7 @@ fn an_image_has_size_file_system_label_and_mode() {
 
 #[test]
 fn an_image_that_is_too_small_is_left_alone_with_a_hint() {
-    let at = Directory::new();
+    let at = Place::new();
     fs::write(at.join("v.img"), b"data").expect("a file");
     let words = ["--size-mib", "9", "--fs", "ext4", "--name", "web1", "--", "v.img"];
     let (ending, said) = verdict(&run(mkvolume(&at, words)));
@@ -69,7 +70,7 @@ fn an_image_that_is_too_small_is_left_alone_with_a_hint() {
 
 #[test]
 fn what_is_missing_is_named() {
-    let at = Directory::new();
+    let at = Place::new();
     let ext4 = ["--size-mib", "9", "--fs", "ext4"];
     let (ending, said) = verdict(&run(mkvolume(&at, ext4.into_iter().chain(["--", "no/v.img"]))));
     assert_eq!(
@@ -103,7 +104,7 @@ fn what_is_missing_is_named() {
 
 #[test]
 fn a_program_that_fails_leaves_nothing_and_is_quoted() {
-    let at = Directory::new();
+    let at = Place::new();
     let words = ["--size-mib", "9", "--fs", "ext4", "--", "v.img", "-O", "no-such-feature"];
     let (ending, said) = verdict(&run(mkvolume(&at, words)));
     assert_eq!(ending, Ending::Exited(1));
@@ -121,7 +122,7 @@ fn mkfs(at: &Path, script: &str) -> String {
 
 #[test]
 fn a_killed_run_leaves_no_image_and_the_next_one_makes_it() {
-    let at = Directory::new();
+    let at = Place::new();
     let words = ["--size-mib", "9", "--fs", "ext4", "--", "v.img"];
     let path = mkfs(
         &at,
@@ -156,7 +157,7 @@ fn a_killed_run_leaves_no_image_and_the_next_one_makes_it() {
 
 #[test]
 fn what_others_put_in_the_way_is_neither_replaced_nor_followed() {
-    let at = Directory::new();
+    let at = Place::new();
     let words = ["--size-mib", "9", "--fs", "ext4", "--", "v.img"];
     let path = mkfs(&at, "printf mine >v.img");
     let mut command = mkvolume(&at, words);
@@ -180,7 +181,7 @@ fn what_others_put_in_the_way_is_neither_replaced_nor_followed() {
 
 #[test]
 fn a_label_of_vfat_is_in_capitals() {
-    let at = Directory::new();
+    let at = Place::new();
     let there = ["/sbin/mkfs.vfat", "/usr/sbin/mkfs.vfat"].iter().any(|it| Path::new(it).exists());
     let words = ["--size-mib", "9", "--fs", "vfat", "--label", "boot", "--key", "volumes[0]"];
     let (ending, said) = verdict(&run(mkvolume(&at, words.into_iter().chain(["--", "v.img"]))));
