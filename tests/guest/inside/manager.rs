@@ -126,6 +126,9 @@ impl Drop for Manager {
     fn drop(&mut self) {
         // Its process 1 goes with it, and with that everything inside.
         drop(process::busybox(&["kill", "-KILL", &self.pid.to_string()]));
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return; // rebooted, and reaped
+        }
         // Its namespace ends when all are reaped; those whose way in was cut off are ours to reap.
         while let Ok(Some((pid, _))) = rustix::process::wait(WaitOptions::empty()) {
             if pid.as_raw_nonzero().get().unsigned_abs() == self.child.id() {
