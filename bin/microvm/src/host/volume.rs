@@ -5,12 +5,12 @@
 //! for.
 
 use std::fs::File;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
 use super::change::CURRENT;
+use super::look::is_foreign;
 use super::{Host, HostError, Name, filesystem};
 use crate::package::RUNNER;
 
@@ -76,8 +76,7 @@ pub fn grow(
 /// The image itself. Where a machine may have put a link, it does not lead root elsewhere.
 fn open(path: &Path) -> Result<File, HostError> {
     let found = path.symlink_metadata().map_err(HostError::io("look at", path))?;
-    let own = rustix::process::geteuid().as_raw();
-    if found.is_symlink() && found.uid() != 0 && found.uid() != own {
+    if found.is_symlink() && is_foreign(path) {
         let text = format!("{} is a link that another account has made", path.display());
         return Err(HostError::Bad(text));
     }

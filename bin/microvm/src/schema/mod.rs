@@ -39,18 +39,6 @@ pub const ALL: Who = 0xff;
 /// No hypervisor: scripts and units of the host, or the guest.
 pub const HOST: Who = 1 << 8;
 
-/// The names of all hypervisors, in the order of the manual.
-pub const HYPERVISOR_NAMES: &[&str] = &[
-    "qemu",
-    "cloud-hypervisor",
-    "firecracker",
-    "crosvm",
-    "kvmtool",
-    "stratovirt",
-    "alioth",
-    "vfkit",
-];
-
 /// Every hypervisor with its bit, in the order of the manual.
 pub const HYPERVISORS: [(&str, Who); 8] = [
     ("qemu", Q),
@@ -62,6 +50,17 @@ pub const HYPERVISORS: [(&str, Who); 8] = [
     ("alioth", AL),
     ("vfkit", VF),
 ];
+
+/// Their names.
+pub const HYPERVISOR_NAMES: &[&str] = &{
+    let mut names = [""; HYPERVISORS.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = HYPERVISORS[at].0;
+        at += 1;
+    }
+    names
+};
 
 /// What a key is set to.
 #[derive(Clone, Copy, Debug)]

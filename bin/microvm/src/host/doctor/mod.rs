@@ -29,6 +29,7 @@ const VERSION: Limits = Limits { time: Duration::from_secs(10), output: 1 << 16 
 /// Where administrators' programs are, whatever the search path says.
 const PLACES: [&str; 6] =
     ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {

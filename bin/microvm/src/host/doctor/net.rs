@@ -140,7 +140,8 @@ fn interface(machine: &Machine<'_>, interface: &Value) -> Vec<Finding> {
     }
 }
 
-/// Whether the rules let machines join a bridge: the last that names it counts, a refusal first.
+/// Whether the rules let machines join a bridge: one allows it, by name or for all, and none denies
+/// it, wherever they stand.
 fn is_allowed(rules: &str, bridge: &str) -> bool {
     let rules = rules.lines().filter_map(|line| {
         let mut words = line.split_whitespace();
