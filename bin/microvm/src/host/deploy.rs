@@ -17,6 +17,8 @@ use crate::quote::shell;
 const PACKAGE_MAX: u64 = 256 << 20;
 /// The most files of one.
 const FILES_MAX: usize = 4096;
+/// The most that is read of what a command of the other host says.
+const SAID_MAX: u64 = 64 << 10;
 
 /// The other host, and how its commands are run.
 #[derive(Clone, Debug)]
@@ -86,10 +88,16 @@ impl Deployment {
     /// As for [`Deployment::run`].
     pub fn ask(&self, host: &Host<'_>, words: &[String]) -> Result<(u8, String), HostError> {
         let mut command: Command = host.command("ssh");
-        command.args(words).stdin(Stdio::null()).stderr(Stdio::inherit());
-        let output = command.output().map_err(not_started)?;
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        Ok((self.judge(output.status)?, said))
+        command.args(words).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.spawn().map_err(not_started)?;
+        let mut said = Vec::new();
+        if let Some(stdout) = child.stdout.take() {
+            // What is beyond is lost, and closes the pipe of a host that does not end.
+            let read = stdout.take(SAID_MAX).read_to_end(&mut said);
+            read.map_err(HostError::io("read from", "ssh"))?;
+        }
+        let status = child.wait().map_err(HostError::io("wait for", "ssh"))?;
+        Ok((self.judge(status)?, String::from_utf8_lossy(&said).into_owned()))
     }
 
     /// Runs ssh with `words` and gives it `input`; whether the command there succeeded.

@@ -18,8 +18,9 @@ use crate::package::{Place, StoreError, Tree};
 /// Set-group-ID and sticky: what the hypervisor makes there belongs to the group, and what root put
 /// there is safe from it.
 const DIRECTORY_MODE: u32 = 0o3775;
-/// The directory of all machines.
-const STATE_MODE: u32 = 0o2775;
+/// The directory of all machines: what is made there belongs to the group, but only root makes
+/// something there. Whoever could would make machines of their own, whose scripts run as root.
+const STATE_MODE: u32 = 0o2755;
 /// A package on its way out.
 const TRASH: &str = "trash-";
 
@@ -106,10 +107,15 @@ impl<'a> Hands<'a> {
 impl Host<'_> {
     /// Makes the directory with all machines, where there is none.
     pub(super) fn make_state(&self) -> Result<(), HostError> {
+        if self.state().is_dir() { Ok(()) } else { self.own_state() }
+    }
+
+    /// Makes the directory with all machines, or mends its owner and mode.
+    ///
+    /// # Errors
+    /// The system refused.
+    pub fn own_state(&self) -> Result<(), HostError> {
         let state = self.state();
-        if state.is_dir() {
-            return Ok(());
-        }
         make(&state)?;
         self.own(&state, STATE_MODE)
     }
@@ -148,7 +154,7 @@ impl Host<'_> {
     }
 }
 
-fn make(path: &Path) -> Result<(), HostError> {
+pub(super) fn make(path: &Path) -> Result<(), HostError> {
     let mut builder = DirBuilder::new();
     // Whatever the mask is: who can write there decides what root runs.
     builder.recursive(true).mode(0o755).create(path).map_err(HostError::io("create", path))

@@ -26,6 +26,7 @@ mod own;
 mod process;
 pub mod profile;
 pub mod seen;
+mod serve;
 mod service;
 pub mod settings;
 mod ssh;

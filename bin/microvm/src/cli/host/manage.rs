@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use plinth::config::layers::Layer;
@@ -59,11 +59,7 @@ fn set_up(args: &Args, host: &Host<'_>, world: &mut World<'_>) -> Result<u8, Fai
     if is_system {
         accounts(host);
     }
-    fs::create_dir_all(host.state())?;
-    fs::set_permissions(host.state(), fs::Permissions::from_mode(0o2775))?;
-    if let Some(group) = host.group().filter(|_| is_system) {
-        rustix::fs::chown(host.state(), None, Some(rustix::fs::Gid::from_raw(group)))?;
-    }
+    host.own_state().map_err(fail)?;
     for name in host.names().map_err(fail)? {
         drop_in(host, &name).map_err(fail)?;
     }
@@ -255,7 +251,7 @@ fn make_so(
             let source = Some(source.to_string_lossy().into_owned());
             let facts = (source, entry.source.is_none(), Some(entry.autostart));
             install(host, name, seen, &built.tree, facts).map_err(fail)?;
-            serve(host, name).map_err(fail)?;
+            host.serve(name).map_err(fail)?;
             drop(lock);
             if matches!(decision, Decision::Update { restart: true, .. }) {
                 world.print(&format!("Rebooting MicroVM {name}\n"))?;
@@ -272,29 +268,6 @@ fn make_so(
         }
         _ => Ok(()),
     }
-}
-
-/// Makes the directories that daemons are to serve, where they are missing.
-fn serve(host: &Host<'_>, name: &Name) -> Result<(), HostError> {
-    let Some(profile) = host.profile(name, CURRENT) else { return Ok(()) };
-    for source in &profile.served {
-        let path = if source.starts_with('/') {
-            host.root.join(source)
-        } else {
-            host.directory(name).join(source)
-        };
-        if path.exists() {
-            continue;
-        }
-        fs::create_dir_all(&path).map_err(HostError::io("create", &path))?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o775))
-            .map_err(HostError::io("change the mode of", &path))?;
-        if let (Some(user), Some(group)) = (host.user(), host.group()) {
-            std::os::unix::fs::chown(&path, Some(user), Some(group))
-                .map_err(HostError::io("change the owner of", &path))?;
-        }
-    }
-    Ok(())
 }
 
 fn look(args: &Args, host: &Host<'_>, world: &mut World<'_>) -> Result<u8, Failure> {

@@ -2,6 +2,8 @@
 //! Tests of the state directory: what each command makes of it, and what a kill behind each action
 //! leaves.
 
+mod owners;
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
@@ -138,39 +140,6 @@ impl Ground {
         found.extend(names(&at.join("gen")).into_iter().filter(|it| it.len() != 16));
         found
     }
-}
-
-/// The hypervisor's account may write into the directory of its machine.
-#[test]
-fn root_nobody_else_decides_what_is_run() {
-    let ground = Ground::new("foreign");
-    ground.machine();
-    let at = ground.0.join("var/lib/microvms/a");
-    let give = |name: &str| {
-        std::os::unix::fs::lchown(at.join(name), Some(65534), None).expect("another owner");
-    };
-    let refused = |name: &str| {
-        let said = ground.plain(|host| host.machine(&self::name("a"))).expect_err("refused");
-        assert!(said.to_string().contains(&format!("a/{name} belongs neither")), "{said}");
-    };
-    for mark in [change::OLD, change::AUTOSTART, change::SOURCE] {
-        give(mark);
-        refused(mark);
-        fs::remove_file(at.join(mark)).expect("removed");
-    }
-    let seen = ground.state();
-    assert_eq!((seen.old, seen.autostart, seen.source), (None, false, None));
-
-    // What `booted` leads to is told, but not run.
-    std::os::unix::fs::symlink("gen", at.join(change::BOOTED)).expect("a link");
-    give(change::BOOTED);
-    assert!(ground.state().booted.is_some());
-    assert_eq!(ground.plain(|host| host.package(&name("a"), change::BOOTED)), None);
-
-    let log = at.join("console.log");
-    std::os::unix::fs::symlink(at.join("target"), &log).expect("a link");
-    assert!(process::log(&log).is_err());
-    assert!(!at.join("target").exists());
 }
 
 impl Drop for Ground {
