@@ -84,7 +84,7 @@ fn steps(
     if args.host.with_images {
         for (key, path) in files(&built) {
             let there = send_image(host, way, &path)?;
-            request.set.push(format!("{key}={there:?}"));
+            request.set.push(format!("{key}={}", serde_json::Value::from(there)));
         }
         built = build(host, name, path, &request)?;
     } else {
