@@ -299,7 +299,7 @@ pub(super) const VOLUME: Command<Args> = command(
     "grow the image of a volume",
     &[SIZE, FILE_SYSTEM, ROOT],
     &[
-        word("ACTION", "grow", Arity::Required),
+        word("ACTION", "what to do: grow", Arity::Required),
         NAME,
         word("IMAGE", "the image, as the description names it", Arity::Required),
     ],
