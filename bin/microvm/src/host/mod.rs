@@ -63,6 +63,8 @@ pub use volume::{Growth, grow};
 
 /// How long between two looks at a lock.
 const LOOK: Duration = Duration::from_millis(50);
+/// How long another command may take that works on a machine: the growth of a file system.
+pub(crate) const LOCK_PATIENCE: Duration = Duration::from_secs(600);
 
 /// A package that was made from a description.
 #[derive(Clone, Debug)]

@@ -267,7 +267,7 @@ pub(super) const REMOVE: Command<Args> =
 pub(super) const ROLLBACK: Command<Args> =
     command("rollback", "go back to the package before", &[ROOT], &[NAME]);
 pub(super) const GC: Command<Args> =
-    command("gc", "remove packages that nothing needs", &[KEEP, ROOT], &[NAMES]);
+    command("gc", "remove packages and images that nothing needs", &[KEEP, ROOT], &[NAMES]);
 pub(super) const ENABLE: Command<Args> =
     command("enable", "start machines at boot", &[ROOT], &[NAMES]);
 pub(super) const DISABLE: Command<Args> =

@@ -8,7 +8,7 @@ use plinth::err::{FAILED, Failure};
 use super::super::{Args, World};
 use super::{fail, name, usage, word};
 use crate::host::change::{BOOTED, CURRENT, Outcome};
-use crate::host::{Host, import};
+use crate::host::{Host, LOCK_PATIENCE, import};
 use crate::package::Hash;
 
 /// The actions.
@@ -43,14 +43,19 @@ pub(super) fn run(args: &Args, host: &Host<'_>, world: &mut World<'_>) -> Result
                 args.words.iter().skip(3).map(|it| it.to_string_lossy().into_owned()).collect();
             host.hook(&name, link, script, &words).map(|()| 0).map_err(fail)
         }
-        "set-booted" => host.set_booted(&name(args, 1)?).map(|()| 0).map_err(fail),
+        "set-booted" => {
+            let name = name(args, 1)?;
+            // A start by a service manager waits for whoever changes the machine.
+            let _lock = host.lock_within(&name, LOCK_PATIENCE).map_err(fail)?;
+            host.set_booted(&name).map(|()| 0).map_err(fail)
+        }
         "unset-booted" => host.unset_booted(&name(args, 1)?).map(|()| 0).map_err(fail),
         "have" => {
             let is_there = host.have(&hash(args, 1)?).map_err(fail)?.is_some();
             Ok(if is_there { 0 } else { FAILED })
         }
         "have-image" => {
-            let (path, is_there) = host.image(&hash(args, 1)?);
+            let (path, is_there) = host.image_for_later(&hash(args, 1)?);
             world.print(&format!("{path}\n"))?;
             Ok(if is_there { 0 } else { FAILED })
         }

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use plinth::err::{FAILED, Failure};
+use plinth::time::Wall;
 
 use super::super::{Args, World};
 use super::{fail, for_each, name, names, paint, usage, word};
@@ -153,12 +154,18 @@ pub(super) fn gc(args: &Args, host: &Host<'_>, world: &mut World<'_>) -> Result<
         names(args)?
     };
     let keep = args.host.keep.unwrap_or(host.settings.keep_generations);
-    for_each(&names, |name| {
+    let status = for_each(&names, |name| {
         for package in host.collect(name, keep)? {
             world.print(&format!("{name}: removed {package}\n"))?;
         }
         Ok(())
-    })
+    })?;
+    if args.words.is_empty() {
+        for hash in host.collect_images(Wall::now()).map_err(fail)? {
+            world.print(&format!("removed image {hash}\n"))?;
+        }
+    }
+    Ok(status)
 }
 
 /// `microvm enable` and `microvm disable`

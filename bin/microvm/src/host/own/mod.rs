@@ -24,7 +24,7 @@ use super::hands::{link, remove_file};
 use super::look::is_foreign;
 use super::process::{Held, Started, log};
 use super::profile::SHUTDOWN_TIMEOUT;
-use super::{Host, HostError, Name, warn};
+use super::{Host, HostError, LOCK_PATIENCE, Name, warn};
 
 /// The script that runs a machine.
 pub(super) const RUN: &str = "microvm-run";
@@ -38,8 +38,6 @@ const SCRIPT: Limits = Limits { time: Duration::from_secs(60), output: 1 << 20 }
 const TERM_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a hypervisor may take to go once its machine has stopped.
 const END_PATIENCE: Duration = Duration::from_secs(2);
-/// How long another command may take that works on the machine.
-const LOCK_PATIENCE: Duration = Duration::from_secs(600);
 /// How long the kernel may take over a kill.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
