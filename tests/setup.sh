@@ -316,9 +316,10 @@ reference() {
   main=$(mirror main)
   [ -n "$main" ] || die "apt knows no Debian mirror here (run apt-get update, or use a Debian machine)"
   mkdir -p "$cache"
-  rm -rf "$root"
+  rm -rf --one-file-system "$root"
   say "building the reference disk from $reference_suite"
-  debootstrap --variant=minbase --include="$reference_programs" \
+  # It mounts /proc there, and not beyond its own end, so that a run that is cut leaves plain files.
+  unshare --mount debootstrap --variant=minbase --include="$reference_programs" \
     --keyring=/usr/share/keyrings/debian-archive-keyring.gpg "$reference_suite" "$root" "$main" \
     >"$cache/reference.log" 2>&1 || die "debootstrap failed, see $cache/reference.log"
   rm -rf "$root"/var/cache/apt "$root"/var/lib/apt/lists "$root"/usr/share/doc "$root"/usr/share/man
