@@ -142,7 +142,7 @@ impl Relay {
         Ok(true)
     }
 
-    /// Reads once; `false` when the connection is over.
+    /// Reads once; `None` when the connection is over.
     fn read(&mut self, lp: &mut Loop<Key>, id: u64) -> Option<Progress> {
         let connection = self.open.get_mut(&id)?;
         let mut chunk = [0; MESSAGE_MAX];
