@@ -2,7 +2,7 @@
 //! A connection to a hypervisor's socket on which nothing waits beyond a deadline.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -30,18 +30,7 @@ impl Peer {
     /// # Errors
     /// [`CtlError::Connect`], also when the path is too long for a socket; [`CtlError::TimedOut`].
     pub fn connect(path: &Path, deadline: Time) -> Result<Self, CtlError> {
-        let failed = |errno: rustix::io::Errno| match errno {
-            rustix::io::Errno::AGAIN => CtlError::TimedOut("connecting to the hypervisor"),
-            errno => CtlError::Connect(path.to_owned(), errno.into()),
-        };
-        let address = SocketAddrUnix::new(path).map_err(failed)?;
-        let flags = SocketFlags::CLOEXEC;
-        let fd = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
-            .map_err(failed)?;
-        // A server whose queue is full lets a connect wait: for as long as a send may.
-        let left = Time::monotonic().until(deadline).max(LEAST);
-        set_socket_timeout(&fd, Timeout::Send, Some(left)).map_err(failed)?;
-        rustix::net::connect(&fd, &address).map_err(failed)?;
+        let fd = connected(path, SocketType::STREAM, deadline)?;
         Ok(Self { stream: fd.into(), deadline })
     }
 
@@ -59,8 +48,7 @@ impl Peer {
     /// The process that opened the socket, when it can be named.
     #[must_use]
     pub fn process(&self) -> Option<Pid> {
-        let number = plinth::sys::socket::peer_pid(self.stream.as_fd()).ok()?;
-        Pid::from_raw(number.max(0))
+        peer(self.stream.as_fd())
     }
 
     /// Sends `bytes`, all of them.
@@ -130,12 +118,33 @@ impl Peer {
     }
 }
 
-/// The process that listens on `path`, when it can be named.
+/// The process that listens on `path`, a socket of this type, when it can be named.
 ///
 /// # Errors
 /// As for [`Peer::connect`].
-pub fn listener(path: &Path, deadline: Time) -> Result<Option<Pid>, CtlError> {
-    Ok(Peer::connect(path, deadline)?.process())
+pub fn listener(path: &Path, kind: SocketType, deadline: Time) -> Result<Option<Pid>, CtlError> {
+    Ok(peer(connected(path, kind, deadline)?.as_fd()))
+}
+
+/// A socket of this type that is connected to the one at `path`.
+fn connected(path: &Path, kind: SocketType, deadline: Time) -> Result<OwnedFd, CtlError> {
+    let failed = |errno: rustix::io::Errno| match errno {
+        rustix::io::Errno::AGAIN => CtlError::TimedOut("connecting to the hypervisor"),
+        errno => CtlError::Connect(path.to_owned(), errno.into()),
+    };
+    let address = SocketAddrUnix::new(path).map_err(failed)?;
+    let fd = rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
+        .map_err(failed)?;
+    // A server whose queue is full lets a connect wait: for as long as a send may.
+    let left = Time::monotonic().until(deadline).max(LEAST);
+    set_socket_timeout(&fd, Timeout::Send, Some(left)).map_err(failed)?;
+    rustix::net::connect(&fd, &address).map_err(failed)?;
+    Ok(fd)
+}
+
+fn peer(socket: BorrowedFd<'_>) -> Option<Pid> {
+    let number = plinth::sys::socket::peer_pid(socket).ok()?;
+    Pid::from_raw(number.max(0))
 }
 
 #[cfg(test)]

@@ -3,8 +3,9 @@
 //!
 //! Owns who is asked how, and for what is waited. Hypervisors that cannot be asked are for their
 //! caller to signal. A guest that still starts hears nothing, so all are asked again every few
-//! seconds; one that is about to stop takes no notice. What has stopped already is a success: a
-//! socket that does not exist, or that nobody listens on.
+//! seconds; one that is about to stop takes no notice. Where nobody can be asked, because the
+//! socket does not exist or nobody listens on it, the machine has stopped already or is on its way
+//! there: a process that is known to be the hypervisor's is waited for all the same.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use plinth::proc::{self, Ending, Limits};
 use plinth::time::Time;
+use rustix::net::SocketType;
 use rustix::process::Pid;
 use serde_json::{Value, json};
 
@@ -62,25 +64,36 @@ pub struct Stop {
 /// [`CtlError::TimedOut`] when it still runs at the end; else why it could not be asked.
 pub fn stop(order: &Stop) -> Result<(), CtlError> {
     let deadline = Time::monotonic() + order.timeout;
-    if !order.socket.exists() {
-        return Ok(());
-    }
     // Before the question: afterwards the number may be another's.
     let known = order.pid.map(Process::open).transpose()?.flatten();
-    if order.hypervisor == "qemu" {
-        return gone_is_stopped(qemu(order, known, deadline)).map(drop);
-    }
-    let Some(listener) = gone_is_stopped(ask(order, deadline))? else { return Ok(()) };
+    let listener = loop {
+        let asked = match order.hypervisor.as_str() {
+            "qemu" => qemu(order, known.as_ref(), deadline).map(|()| None),
+            _ => ask(order, deadline),
+        };
+        match (gone_is_none(asked)?, &known) {
+            (Some(listener), _) => break listener,
+            (None, None) => return Ok(()),
+            // Nobody listens any more, or not yet.
+            (None, Some(process)) if ended(process, deadline)? => return Ok(()),
+            (None, Some(_)) => {}
+        }
+    };
     for process in [known, listener].into_iter().flatten() {
-        while !process.ends_by(soon(deadline))? {
-            if Time::monotonic() >= deadline {
-                return process.wait(deadline);
-            }
+        while !ended(&process, deadline)? {
             // It may be on its way out.
             drop(ask(order, deadline));
         }
     }
     Ok(())
+}
+
+/// Whether the process ends before it is time to ask again.
+fn ended(process: &Process, deadline: Time) -> Result<bool, CtlError> {
+    if process.ends_by(soon(deadline))? {
+        return Ok(true);
+    }
+    if Time::monotonic() < deadline { Ok(false) } else { process.wait(deadline).map(|()| true) }
 }
 
 /// When to ask again.
@@ -105,20 +118,21 @@ fn ask(order: &Stop, deadline: Time) -> Result<Option<Process>, CtlError> {
     }
 }
 
-/// A hypervisor that nobody can connect to any more has stopped: `None`.
-fn gone_is_stopped<T>(result: Result<T, CtlError>) -> Result<Option<T>, CtlError> {
+/// A hypervisor that nobody can connect to cannot be asked: `None`.
+fn gone_is_none<T>(result: Result<T, CtlError>) -> Result<Option<T>, CtlError> {
     match result {
         Ok(value) => Ok(Some(value)),
-        Err(CtlError::Connect(_, error))
-            if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) =>
-        {
-            Ok(None)
-        }
+        Err(error) if is_gone(&error) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-fn qemu(order: &Stop, known: Option<Process>, deadline: Time) -> Result<(), CtlError> {
+fn is_gone(error: &CtlError) -> bool {
+    let CtlError::Connect(_, error) = error else { return false };
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused)
+}
+
+fn qemu(order: &Stop, known: Option<&Process>, deadline: Time) -> Result<(), CtlError> {
     let mut qmp = Qmp::connect(&order.socket, deadline)?;
     let listener = qmp.process().map(Process::open).transpose()?.flatten();
     let (name, arguments) = match order.how {
@@ -139,7 +153,7 @@ fn qemu(order: &Stop, known: Option<Process>, deadline: Time) -> Result<(), CtlE
         }
         asked = again(&mut qmp, name, &arguments);
     }
-    for process in [known, listener].into_iter().flatten() {
+    for process in known.into_iter().chain(&listener) {
         process.wait(deadline)?;
     }
     Ok(())
@@ -183,9 +197,16 @@ fn put(
     Ok(process)
 }
 
-/// `crosvm powerbtn`, which returns at once; the process that listens.
+/// `crosvm powerbtn`, which returns at once; the process that listens, on a socket that keeps
+/// messages apart.
 fn crosvm(order: &Stop, deadline: Time) -> Result<Option<Process>, CtlError> {
-    let listener = super::peer::listener(&order.socket, deadline)?;
+    let listener = super::peer::listener(&order.socket, SocketType::SEQPACKET, soon(deadline));
+    let listener = match listener {
+        Ok(listener) => listener,
+        Err(error) if is_gone(&error) => return Err(error),
+        // Whoever it is, the client may know better how to reach it.
+        Err(_) => None,
+    };
     let process = listener.map(Process::open).transpose()?.flatten();
     let mut command = Command::new(order.program.as_deref().unwrap_or("crosvm"));
     command.arg("powerbtn").arg(&order.socket);
@@ -229,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_machine_without_socket_has_stopped() {
-        for hypervisor in ["qemu", "cloud-hypervisor", "crosvm", "kvmtool"] {
+        for hypervisor in ["qemu", "cloud-hypervisor", "crosvm", "vfkit"] {
             stop(&order(hypervisor, "/nonexistent/vm.sock")).expect("it has stopped");
         }
     }

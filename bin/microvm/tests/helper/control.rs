@@ -160,12 +160,14 @@ fn odd_peers_are_errors_with_words() {
     }
 }
 
-/// A process that serves as the hypervisor: it answers one request and ends when told to.
-fn hypervisor(at: &Path, answer: &str, then: &str) -> Running {
+/// A process that serves as the hypervisor, on a socket of this type: it answers one request and
+/// ends when told to.
+fn hypervisor(at: &Path, kind: &str, answer: &str, then: &str) -> Running {
     // The program that listens is the one whose end is waited for.
     let script = format!(
         "import os, socket, sys, time\n\
-         s = socket.socket(socket.AF_UNIX); s.bind('new.sock'); s.listen()\n\
+         s = socket.socket(socket.AF_UNIX, socket.SOCK_{kind})\n\
+         s.bind('new.sock'); s.listen()\n\
          os.rename('new.sock', 'vm.sock')\n\
          c, _ = s.accept(); h = c.recv(65536)\n\
          open('heard', 'wb').write(h)\n\
@@ -191,7 +193,7 @@ fn http_hypervisors_are_asked_and_their_process_is_waited_for() {
         let at = Place::new();
         // The socket closes at once; the process goes on until `go` appears.
         let then = "exec('while not os.path.exists(\"go\"): time.sleep(0.01)')";
-        let mut machine = hypervisor(&at, no_content, then);
+        let mut machine = hypervisor(&at, "STREAM", no_content, then);
         let (ending, said) = shutdown(&at, name, &["--timeout", "1"]);
         assert_eq!(ending, Ending::Exited(7), "{name}: {said}");
         let heard = fs::read_to_string(at.join("heard")).expect("a request");
@@ -200,7 +202,7 @@ fn http_hypervisors_are_asked_and_their_process_is_waited_for() {
         assert!(machine.0.wait().expect("a child").success());
 
         let at = Place::new();
-        let mut machine = hypervisor(&at, no_content, "time.sleep(0.2)");
+        let mut machine = hypervisor(&at, "STREAM", no_content, "time.sleep(0.2)");
         let pid = machine.0.id().to_string();
         let words = ["shutdown", "--hypervisor", name, "--socket", "vm.sock", "--pid", &pid];
         let output = run(internal(&at, words));
@@ -277,11 +279,18 @@ fn kvmtool_is_told_differences() {
     assert_eq!(run(command).ending, Ending::Exited(1));
 }
 
+/// A process that ends when this command of the shell succeeds.
+fn ends_when(at: &Path, condition: &str) -> Running {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("until {condition}; do sleep 0.01; done")]).current_dir(at);
+    Running(command.stdin(Stdio::null()).spawn().expect("sh starts"))
+}
+
 #[test]
 fn crosvm_is_its_own_client() {
     let at = Place::new();
     let client = program(&at, "{\"BalloonStats\":{\"balloon_actual\":33554432,\"stats\":{}}}");
-    let mut machine = hypervisor(&at, "", "time.sleep(0.2)");
+    let mut machine = hypervisor(&at, "SEQPACKET", "", "time.sleep(0.2)");
     let words = ["--program", client.as_str(), "32"];
     assert_eq!(stdout(&run(balloon(&at, "crosvm", &words))), "32\n");
     // The client of the test does not connect; the one question is that for the listener.
@@ -291,8 +300,15 @@ fn crosvm_is_its_own_client() {
     let said = fs::read_to_string(at.join("said")).expect("calls");
     let expected = "balloon 33554432 vm.sock\nballoon_stats vm.sock\npowerbtn vm.sock\n";
     assert_eq!(said, expected);
+    // A socket that the listener cannot be asked for on is still the client's to try.
     let at = Place::new();
     let _socket = std::os::unix::net::UnixListener::bind(at.join("vm.sock")).expect("a socket");
+    let client = program(&at, "");
+    let mut machine = ends_when(&at, "grep -q powerbtn said 2>&-");
+    let pid = machine.0.id().to_string();
+    let (ending, said) = shutdown(&at, "crosvm", &["--program", &client, "--pid", &pid]);
+    assert_eq!((ending, said.as_str()), (Ending::Exited(0), ""));
+    assert!(machine.0.try_wait().expect("a child").is_some(), "it has ended");
     let (ending, said) = shutdown(&at, "crosvm", &["--program", "no-such-crosvm"]);
     assert_eq!((ending, said.as_str()), (Ending::Exited(6), "microvm: no-such-crosvm not found\n"));
 }
@@ -301,4 +317,31 @@ fn crosvm_is_its_own_client() {
 fn a_machine_without_a_socket_has_stopped() {
     let at = Place::new();
     assert_eq!(shutdown(&at, "qemu", &[]), (Ending::Exited(0), String::new()));
+}
+
+#[test]
+fn a_process_that_is_known_is_waited_for_where_nobody_listens() {
+    std::thread::scope(|threads| {
+        for hypervisor in ["qemu", "cloud-hypervisor", "firecracker", "crosvm", "vfkit"] {
+            threads.spawn(move || is_waited_for(hypervisor, false));
+            threads.spawn(move || is_waited_for(hypervisor, true));
+        }
+    });
+}
+
+fn is_waited_for(hypervisor: &str, refuses: bool) {
+    let at = Place::new();
+    if refuses {
+        // What is left of a listener that is gone.
+        drop(std::os::unix::net::UnixListener::bind(at.join("vm.sock")).expect("a socket"));
+    }
+    let mut machine = ends_when(&at, "test -e go");
+    let pid = machine.0.id().to_string();
+    let (ending, said) = shutdown(&at, hypervisor, &["--pid", &pid, "--timeout", "1"]);
+    assert_eq!(ending, Ending::Exited(7), "{hypervisor}: {said}");
+    assert!(said.contains("waiting for the hypervisor to end"), "{said}");
+    fs::write(at.join("go"), "").expect("a file");
+    let done = shutdown(&at, hypervisor, &["--pid", &pid]);
+    assert_eq!(done, (Ending::Exited(0), String::new()), "{hypervisor}");
+    assert!(machine.0.try_wait().expect("a child").is_some(), "{hypervisor}: it has ended");
 }
