@@ -123,7 +123,8 @@ pub fn install(seen: &Seen, wanted: &Wanted) -> (Outcome, Vec<Action>) {
         actions.push(Action::WriteFile(PENDING, String::new()));
     }
     if is_moved {
-        if let Some(current) = &seen.current {
+        // One that is gone or damaged is nothing to go back to.
+        if let Some(current) = seen.current.as_ref().filter(|it| it.package.is_some()) {
             // A killed run may have come as far as this; then `old` is the truth already.
             if seen.old.as_ref() != Some(current) {
                 actions.push(Action::Link(OLD, current.target.clone()));

@@ -18,6 +18,8 @@ pub enum HostError {
     BadName(String),
     /// There is no such machine.
     NotFound(Name),
+    /// Its link to the package of the next start leads nowhere.
+    NoPackage(Name),
     /// There is such a machine already.
     Exists(Name),
     /// `host apply` manages it.
@@ -62,7 +64,11 @@ impl HostError {
     pub const fn status(&self) -> u8 {
         match self {
             Self::BadName(_) => 2,
-            Self::NotFound(_) | Self::NotDescribed(..) | Self::NoSource(_) | Self::NoOld(_) => 4,
+            Self::NotFound(_)
+            | Self::NoPackage(_)
+            | Self::NotDescribed(..)
+            | Self::NoSource(_)
+            | Self::NoOld(_) => 4,
             Self::Exists(_)
             | Self::Declarative(_)
             | Self::Running(_)
@@ -89,6 +95,10 @@ impl fmt::Display for HostError {
                 write!(f, "{} is no name of a machine", plinth::text::quote(word))
             }
             Self::NotFound(name) => write!(f, "there is no MicroVM {name}"),
+            Self::NoPackage(name) => write!(
+                f,
+                "the package of MicroVM {name} is gone; microvm update {name} makes it anew"
+            ),
             Self::Exists(name) => write!(f, "{name} exists already"),
             Self::Declarative(name) => write!(
                 f,

@@ -130,7 +130,8 @@ impl Host<'_> {
 
     fn link(&self, name: &Name, link: &str) -> Option<Link> {
         let target = fs::read_link(self.directory(name).join(link)).ok()?;
-        let package = id_at(&self.leads_to(name, link)?);
+        // One that leads nowhere is there all the same.
+        let package = self.leads_to(name, link).and_then(|at| id_at(&at));
         Some(Link { target: target.to_string_lossy().into_owned(), package })
     }
 

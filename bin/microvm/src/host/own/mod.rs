@@ -201,7 +201,7 @@ impl<'a> Work<'a> {
         let package = self
             .host
             .package(self.name, CURRENT)
-            .ok_or_else(|| HostError::NotFound(self.name.clone()))?;
+            .ok_or_else(|| HostError::NoPackage(self.name.clone()))?;
         if self.host.process(self.name).is_some() {
             return Err(HostError::Running(self.name.clone()));
         }
