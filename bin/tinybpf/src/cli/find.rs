@@ -155,6 +155,17 @@ pub(super) fn pins(directory: &Path) -> Result<Vec<Pin>> {
     Ok(found)
 }
 
+/// The pins that are directly in `directory`, in the order of their paths.
+///
+/// # Errors
+/// As for [`pins`].
+pub(super) fn pins_in(directory: &Path) -> Result<Vec<Pin>> {
+    let mut found = Vec::new();
+    walk(directory, 0, &mut found)?;
+    sorting::sort_by_key(&mut found, |pin: &Pin| pin.path.clone());
+    Ok(found)
+}
+
 fn walk(directory: &Path, depth: usize, found: &mut Vec<Pin>) -> Result<()> {
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,

@@ -3,7 +3,8 @@
 //!
 //! Pins go below one directory: programs into `progs`, maps into `maps`, links into `links`. What
 //! was pinned is removed again when a later step fails; what was there before is left alone, or
-//! with `--replace` removed first.
+//! with `--replace` removed once the new object is loaded. Only what is directly in those three is
+//! ever removed: the directory may be that of others too.
 
 use std::path::{Path, PathBuf};
 
@@ -196,9 +197,10 @@ pub(super) fn load(args: &Args, world: &mut World<'_>) -> std::result::Result<u8
         ));
     }
     if let Some(directory) = &args.pin {
-        make_room(directory, args)?;
+        check_room(directory, args)?;
     }
     let object = load_object(open(&path, args)?, args)?;
+    make_room(args)?;
     let mut loaded = Loaded { links: attach(&object, args)?, object };
     if let Some(directory) = &args.pin {
         pin_all(directory, &mut loaded)?;
@@ -222,20 +224,35 @@ pub(super) fn end(loaded: Loaded, is_pinned: bool) -> Result<()> {
     Link::detach_all(links)
 }
 
-/// That a directory for pins is free, or is made so.
-pub(super) fn make_room(directory: &Path, args: &Args) -> std::result::Result<(), Failure> {
+/// That a directory for pins is free, or may be made so.
+pub(super) fn check_room(directory: &Path, args: &Args) -> std::result::Result<(), Failure> {
     bpffs::check(&directory.join(PROGS))?;
-    if find::pins(directory)?.is_empty() {
+    if args.replace || pins(directory)?.is_empty() {
         return Ok(());
-    }
-    if args.replace {
-        return Ok(remove_pins(directory, false)?);
     }
     let error = Error::new(Kind::Exists, Op::Pin, directory.display().to_string());
     Err(error
         .with_detail("there are pins already")
         .with_hint("remove them with `tinybpf unload`, or replace them with --replace")
         .into())
+}
+
+/// Removes what is replaced. Not before the new object is loaded: one that the kernel rejects
+/// leaves the old one at work. Not after it is attached: many hooks take only one program.
+pub(super) fn make_room(args: &Args) -> Result<()> {
+    match &args.pin {
+        Some(directory) if args.replace => remove_pins(directory, false),
+        _ => Ok(()),
+    }
+}
+
+/// The pins of the object that was loaded with this directory.
+fn pins(directory: &Path) -> Result<Vec<Pin>> {
+    let mut found = Vec::new();
+    for kind in [LINKS, PROGS, MAPS] {
+        found.extend(find::pins_in(&directory.join(kind))?);
+    }
+    Ok(found)
 }
 
 /// Pins programs, maps and links, in an order in which nothing is attached unseen; takes back what
@@ -325,7 +342,7 @@ pub(super) fn unload(args: &Args, world: &mut World<'_>) -> std::result::Result<
             .into());
     }
     bpffs::check(&directory.join(PROGS))?;
-    let removed: Vec<Pin> = find::pins(&directory)?
+    let removed: Vec<Pin> = pins(&directory)?
         .into_iter()
         .filter(|pin| !(args.keep_maps && pin.what == What::Map))
         .collect();
@@ -340,9 +357,9 @@ pub(super) fn unload(args: &Args, world: &mut World<'_>) -> std::result::Result<
     Ok(0)
 }
 
-/// Removes the pins below a directory, links first, then the directories that are empty.
-pub(super) fn remove_pins(directory: &Path, keep_maps: bool) -> Result<()> {
-    let mut pins = find::pins(directory)?;
+/// Removes an object's pins, links first, then the directories that are empty.
+fn remove_pins(directory: &Path, keep_maps: bool) -> Result<()> {
+    let mut pins = pins(directory)?;
     let rank = |what: What| match what {
         What::Link => 0,
         What::Program => 1,
@@ -375,14 +392,10 @@ fn unregister(pin: &Pin) {
     }
 }
 
-/// Removes empty directories, the innermost first.
-pub(super) fn remove_directories(directory: &Path) {
-    if let Ok(entries) = std::fs::read_dir(directory) {
-        for entry in entries.flatten() {
-            if entry.file_type().is_ok_and(|it| it.is_dir()) {
-                remove_directories(&entry.path());
-            }
-        }
+/// Removes the directories of an object's pins, as far as they are empty.
+fn remove_directories(directory: &Path) {
+    for kind in [LINKS, PROGS, MAPS] {
+        drop(std::fs::remove_dir(directory.join(kind)));
     }
     // One that is not empty stays.
     drop(std::fs::remove_dir(directory));

@@ -20,7 +20,7 @@ pub(super) fn run(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
     let path = words.path("OBJECT")?;
     words.end()?;
     if let Some(directory) = &args.pin {
-        load::make_room(directory, args)?;
+        load::check_room(directory, args)?;
     }
     // Before anything is attached: a signal from now on ends the stream in good order.
     let signals = Signals::new(ENDING)?;
@@ -29,6 +29,7 @@ pub(super) fn run(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
     let drops = args.drop_var.as_deref().map(|text| Drops::of_object(&object, text)).transpose()?;
     // Perf buffers take only what comes after they were opened.
     let session = Session::new(&feeds, args, drops)?;
+    load::make_room(args)?;
     let mut loaded = Loaded { links: load::attach(&object, args)?, object };
     if let Some(directory) = &args.pin {
         load::pin_all(directory, &mut loaded)?;

@@ -139,6 +139,49 @@ fn root_what_was_loaded_stays_and_goes() {
 }
 
 #[test]
+fn root_what_is_replaced_goes_only_for_what_the_kernel_takes() {
+    isolated(module_path!(), "root_what_is_replaced_goes_only_for_what_the_kernel_takes", || {
+        let count = format!("{PINS}/maps/raw_tp_bss");
+        done(&["load", &path("raw_tp"), "--pin", PINS]);
+        let rejected = path("broken/verifier");
+        fails(&["load", &rejected, "--pin", PINS, "--replace"], 7, "rejected at instruction 1");
+        fails(&["load", "/nonexistent.bpf.o", "--pin", PINS, "--replace"], 5, "no such file");
+        fails(&["run", &rejected, "--pin", PINS, "--replace"], 7, "rejected at instruction 1");
+        done(&["map", "dump", "pin", &count]);
+        // A map of the object that goes may stay, for the one that comes.
+        let reuse = format!("raw_tp.bss={count}");
+        let id = || json(&["map", "show", "pin", &count])["id"].clone();
+        let before = id();
+        done(&["load", &path("raw_tp"), "--pin", PINS, "--replace", "--reuse", &reuse]);
+        assert_eq!(id(), before);
+        unload();
+    });
+}
+
+#[test]
+fn root_pins_of_others_are_left_alone() {
+    isolated(module_path!(), "root_pins_of_others_are_left_alone", || {
+        let others = [
+            "/sys/fs/bpf/other",
+            "/sys/fs/bpf/objects/maps/deeper",
+            "/sys/fs/bpf/maps/deeper/other",
+        ];
+        for other in others {
+            done(&["map", "create", other, "--type", "hash", "--entries", "1"]);
+        }
+        let here = ["load", &path("raw_tp"), "--pin", "/sys/fs/bpf"];
+        done(&here);
+        fails(&here, 1, "there are pins already");
+        done(&[&here[..], &["--replace"]].concat());
+        assert_eq!(done(&["unload", "/sys/fs/bpf"]), "removed 3 pins\n");
+        for other in others {
+            assert!(Path::new(other).exists(), "{other} was nobody's to remove");
+        }
+        assert!(!Path::new("/sys/fs/bpf/progs").exists());
+    });
+}
+
+#[test]
 fn root_elements_are_read_and_written_as_what_they_are() {
     let _alone = alone();
     isolated(module_path!(), "root_elements_are_read_and_written_as_what_they_are", || {
