@@ -16,7 +16,7 @@ use crate::package::Tree;
 use crate::parallel::parallel;
 use crate::pipeline::{self, Loaded};
 use crate::plan;
-use crate::source::{Files, TEXT_MAX};
+use crate::source::{Files, Place, TEXT_MAX};
 
 /// What is asked for besides the file.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +40,8 @@ pub struct Built {
     pub vm: Vm,
     /// Its package.
     pub tree: Tree,
+    /// Where its name stands.
+    pub named: Place,
 }
 
 /// What became of a description.
@@ -116,6 +118,7 @@ pub fn packages(loaded: Loaded, plan: &plan::Options, emit: &emit::Options) -> O
         let trees = parallel(&machines, None, &make);
         let built = |(machine, tree): (pipeline::Machine, Tree)| Built {
             name: machine.name,
+            named: machine.tree.locate("hostName"),
             vm: machine.vm,
             tree,
         };

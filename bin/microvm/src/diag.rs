@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use plinth::text::escape_control;
 use serde_json::{Value, json};
 
 use crate::source::{Files, Place};
@@ -90,16 +91,16 @@ impl Diagnostic {
     #[must_use]
     pub fn text(&self, files: &Files) -> String {
         let mut text = match self.place.map(|place| files.position(place)) {
-            Some(at) => format!("{}:{}:{}: ", at.path, at.line, at.column),
+            Some(at) => format!("{}:{}:{}: ", escape_control(&at.path), at.line, at.column),
             None => String::new(),
         };
         text.push_str(&format!("{}[{}]: ", self.severity.name(), self.code));
         if let Some(vm) = &self.vm {
-            text.push_str(&format!("{vm}: "));
+            text.push_str(&format!("{}: ", escape_control(vm)));
         }
-        text.push_str(&plinth::text::escape_control(&self.message));
+        text.push_str(&escape_control(&self.message));
         if let Some(hint) = &self.hint {
-            text.push_str(&format!("\n  hint: {}", plinth::text::escape_control(hint)));
+            text.push_str(&format!("\n  hint: {}", escape_control(hint)));
         }
         text
     }

@@ -237,6 +237,10 @@ impl Loader<'_> {
             return;
         };
         for (name, entry) in vms {
+            // The name is a part of paths, whatever host name the machine has.
+            if let Some(it) = validate::no_host_name(name, &format!("vms.{name}")) {
+                self.loaded.report.push(Diagnostic { vm: Some(name.clone()), ..it.at(entry.key) });
+            }
             let Value::Table(table) = &entry.node.value else {
                 let text = format!(
                     "\"vms.{name}\" must be a table, found {}",
@@ -366,6 +370,10 @@ impl Loader<'_> {
         let said: BTreeSet<(Option<&str>, &str)> =
             self.loaded.report.iter().map(|it| (it.vm.as_deref(), it.path.as_str())).collect();
         report.retain(|it| !is_said(&it.path, |path| said.contains(&(it.vm.as_deref(), path))));
+        // A key that is no host name, and the host name that follows from it.
+        let at: BTreeSet<(&str, Option<Place>)> =
+            self.loaded.report.iter().map(|it| (it.code, it.place)).collect();
+        report.retain(|it| !at.contains(&(it.code, it.place)));
         self.loaded.report.extend(report);
     }
 
@@ -394,5 +402,5 @@ fn directory(path: &str) -> &str {
 /// The name of a file without directory and extension.
 fn stem(path: &str) -> &str {
     let name = path.rsplit('/').next().unwrap_or(path);
-    name.split_once('.').map_or(name, |(stem, _)| if stem.is_empty() { name } else { stem })
+    name.rsplit_once('.').map_or(name, |(stem, _)| if stem.is_empty() { name } else { stem })
 }

@@ -125,7 +125,7 @@ fn a_script_of_the_users_finds_the_helper_that_it_speaks_of() {
     let (plan_options, mut emit_options) = options();
     emit_options.helper = "/bin/echo".to_owned();
     let tree = emit::package(&vm, &plan(&vm, &plan_options), &emit_options);
-    let package = written(&Built { name: String::new(), vm, tree });
+    let package = written(&Built { name: String::new(), vm, tree, named: Default::default() });
     let output = Command::new(package.join("bin/own")).arg("a word").env_remove("MICROVM").output();
     assert_eq!(said(&output.expect("a script")), "a word\n");
 }
@@ -226,7 +226,7 @@ fn changed(change: impl FnOnce(&mut Vm), embed: Option<Vec<u8>>) -> PathBuf {
     change(&mut vm);
     let (options, emit) = options();
     let tree = emit::package(&vm, &plan(&vm, &options), &emit::Options { embed, ..emit });
-    written(&Built { name: "web1".to_owned(), vm, tree })
+    written(&Built { name: "web1".to_owned(), vm, tree, named: Default::default() })
 }
 
 /// What stands in a script as it was written, such as a comment, ends with its line.
@@ -536,7 +536,9 @@ proptest! {
         let (options, emit) = options();
         let plan = plan(&vm, &options);
         let tree = emit::package(&vm, &plan, &emit);
-        let package = written(&Built { name: "web1".to_owned(), vm: vm.clone(), tree });
+        let name = "web1".to_owned();
+        let named = Default::default();
+        let package = written(&Built { name, vm: vm.clone(), tree, named });
         let volume = &vm.volumes[0];
         for shell in SHELLS {
             let at = directory();

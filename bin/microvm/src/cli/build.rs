@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `build`: descriptions to packages.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -10,6 +10,7 @@ use plinth::err::{FAILED, Failure, USAGE};
 
 use super::{Args, INVALID, World};
 use crate::build::{Built, Options, Outcome, build};
+use crate::diag::Diagnostic;
 use crate::package::{Place, StoreError, Tree, Written, write_all};
 use crate::pipeline;
 
@@ -30,6 +31,7 @@ pub(super) fn run(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
         invalid |= outcome.report.has_errors();
         outcomes.push(outcome);
     }
+    invalid |= twice(args, &outcomes);
     if invalid {
         return Ok(INVALID);
     }
@@ -39,6 +41,23 @@ pub(super) fn run(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
     let place = |built: &Built| Place(if many { out.join(&built.name) } else { out.clone() });
     let places: Vec<(Place, &Tree)> = packages.iter().map(|it| (place(it), &it.tree)).collect();
     if args.check { compare(world, &places) } else { write(args, world, &places) }
+}
+
+/// Says which packages of different files would have one place, and whether there are any.
+fn twice(args: &Args, outcomes: &[Outcome]) -> bool {
+    let mut seen: BTreeMap<&str, &OsString> = BTreeMap::new();
+    let mut found = false;
+    for (file, outcome) in args.words.iter().zip(outcomes) {
+        for built in &outcome.packages {
+            let Some(other) = seen.insert(&built.name, file) else { continue };
+            let text = format!("a machine of {} has the same name", other.to_string_lossy());
+            let it = Diagnostic::error("MV008", "hostName", text).at(built.named);
+            let vm = Some(built.name.clone());
+            eprintln!("{}", Diagnostic { vm, ..it }.text(&outcome.files));
+            found = true;
+        }
+    }
+    found
 }
 
 fn one(args: &Args, file: &OsString) -> Result<Outcome, Failure> {

@@ -169,14 +169,22 @@ struct Staged {
 }
 
 impl Staged {
-    /// Moves the package to its place; readers see the old one or the new one.
+    /// Moves the package to its place; readers see the old one or the new one, which waits beside
+    /// the place from then on.
     fn commit(&self) -> Result<(), StoreError> {
         if !self.replaces {
-            return fs::rename(&self.made, &self.place).map_err(failed("rename", &self.made));
+            let moved = renameat_with(CWD, &self.made, CWD, &self.place, RenameFlags::NOREPLACE);
+            return moved.map_err(|error| failed("make", &self.place)(error.into()));
         }
         let swap = renameat_with(CWD, &self.made, CWD, &self.place, RenameFlags::EXCHANGE);
-        swap.map_err(|error| failed("replace", &self.place)(error.into()))?;
-        remove(&self.made)
+        swap.map_err(|error| failed("replace", &self.place)(error.into()))
+    }
+
+    /// Moves the package away from its place again, and back what was there.
+    fn undo(&self) -> Result<(), StoreError> {
+        let flags = if self.replaces { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
+        let moved = renameat_with(CWD, &self.place, CWD, &self.made, flags);
+        moved.map_err(|error| failed("remove", &self.place)(error.into()))
     }
 }
 
@@ -186,7 +194,8 @@ impl Staged {
 /// places: a thousand packages wait for the disk once, not for each file.
 ///
 /// # Errors
-/// As [`Place::write`]; then no package is moved, and nothing stays beside the places.
+/// As [`Place::write`]; then no package is moved, or those that were are moved back, and nothing
+/// stays beside the places.
 pub fn write_all(packages: &[(Place, &Tree)], force: bool) -> Result<Vec<Written>, StoreError> {
     let stage = |(place, tree): &(Place, &Tree)| place.stage(tree, force);
     let staged: Vec<Option<Staged>> =
@@ -199,7 +208,12 @@ pub fn write_all(packages: &[(Place, &Tree)], force: bool) -> Result<Vec<Written
         let dir = File::open(parent).map_err(failed("open", parent))?;
         syncfs(&dir).map_err(|error| failed("synchronise", parent)(error.into()))?;
     }
-    staged.iter().flatten().try_for_each(Staged::commit)?;
+    for (at, it) in staged.iter().flatten().enumerate() {
+        if let Err(error) = it.commit() {
+            staged.iter().flatten().take(at).try_for_each(Staged::undo)?;
+            return Err(error);
+        }
+    }
     let done = |it: &Option<Staged>| if it.is_some() { Written::New } else { Written::Unchanged };
     Ok(staged.iter().map(done).collect())
 }
@@ -287,6 +301,19 @@ mod tests {
             ["a", "b", "c"].iter().map(|name| (Place(at.join(name)), &tree)).collect();
         assert!(matches!(write_all(&places, true), Err(StoreError::Taken(_))));
         assert_eq!(names(&at), ["b"]);
+    }
+
+    #[test]
+    fn a_move_that_fails_takes_back_those_before_it() {
+        let at = Directory::new();
+        let (old, new, other) = (tree("1"), tree("2"), tree("3"));
+        Place(at.join("a")).write(&old, false).expect("a package");
+        let places = ["a", "b", "b"].map(|name| Place(at.join(name)));
+        let [a, b, again] = places;
+        let all = [(a.clone(), &new), (b, &new), (again, &other)];
+        assert!(matches!(write_all(&all, true), Err(StoreError::Io(..))));
+        assert_eq!(names(&at), ["a"]);
+        assert!(a.read().expect("a package") == old);
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::config::Vm;
 use crate::diag::{Diagnostic, Report};
 
 pub use fleet::{among, kernel_cid, used_cid};
+pub(crate) use names::no_host_name;
 
 /// A machine that is judged.
 #[derive(Clone, Copy, Debug)]

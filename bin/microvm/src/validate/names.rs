@@ -25,10 +25,8 @@ const GENERATED: [&str; 8] = [
 ];
 
 pub(super) fn check(vm: &Vm, found: &mut Findings) {
-    if !is_host_name(&vm.host_name) {
-        let text = format!("{:?} is no host name", vm.host_name);
-        let hint = format!("letters, digits and inner dashes, at most {HOST_NAME_MAX}");
-        found.push(Diagnostic::error("MV010", "hostName", text).hint(hint));
+    if let Some(it) = no_host_name(&vm.host_name, "hostName") {
+        found.push(it);
     }
     if let Some(id) = &vm.machine_id {
         uuid(id, found);
@@ -74,12 +72,16 @@ pub(super) fn is_qemu_id(id: &str) -> bool {
         && all(id, |byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
-fn is_host_name(name: &str) -> bool {
+/// Says that the name at `path` is no host name, unless it is one.
+pub(crate) fn no_host_name(name: &str, path: &str) -> Option<Diagnostic> {
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    all(name, inner)
+    let is_fine = all(name, inner)
         && name.len() <= HOST_NAME_MAX
         && !name.starts_with('-')
-        && !name.ends_with('-')
+        && !name.ends_with('-');
+    let hint = format!("letters, digits and inner dashes, at most {HOST_NAME_MAX}");
+    let it = Diagnostic::error("MV010", path, format!("{name:?} is no host name"));
+    (!is_fine).then(|| it.hint(hint))
 }
 
 fn uuid(id: &str, found: &mut Findings) {
