@@ -3,10 +3,14 @@
 //!
 //! Libraries return typed enums; only binaries build a [`Failure`]. The text names each error of
 //! the chain once. A reader that went away (`stafctl ls | head`) is no failure.
+//!
+//! Also the way to standard output, [`print`], and the only one to standard error: [`tell`] and
+//! [`tell_text`] give up what cannot be written. The macros of the standard library panic then, in
+//! the middle of what the program does.
 
 use std::error::Error;
-use std::fmt::{self, Write as _};
-use std::io;
+use std::fmt;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use crate::text::escape_control;
@@ -85,8 +89,8 @@ pub fn chain(error: &dyn Error) -> String {
     while let Some(source) = next {
         let more = source.to_string();
         if !text.ends_with(&more) {
-            // Writing to a string cannot fail.
-            let _ = write!(text, ": {more}");
+            text.push_str(": ");
+            text.push_str(&more);
         }
         next = source.source();
     }
@@ -101,8 +105,44 @@ pub fn report(program: &str, failure: &Failure) -> ExitCode {
     if failure.is_closed_pipe() {
         return ExitCode::SUCCESS;
     }
-    eprintln!("{program}: {failure}");
+    tell(format_args!("{program}: {failure}"));
     ExitCode::from(failure.exit)
+}
+
+/// Writes a line to standard error. Where that is closed or full, nobody hears it, and all goes on.
+pub fn tell(line: impl fmt::Display) {
+    tell_text(&format!("{line}\n"));
+}
+
+/// Writes `text` to standard error as it is, in one piece; otherwise as [`tell`].
+pub fn tell_text(text: &str) {
+    // There is nobody left to say that to.
+    drop(io::stderr().write_all(text.as_bytes()));
+}
+
+/// Standard output took not all of what was printed.
+#[derive(Debug)]
+struct PrintError(io::Error);
+
+impl fmt::Display for PrintError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("cannot write to standard output")
+    }
+}
+
+impl Error for PrintError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+/// Writes `bytes` to `out`, which stands for standard output, all of them.
+///
+/// # Errors
+/// What the write ended with; a closed pipe is forgiven by [`report`].
+pub fn print(out: &mut dyn io::Write, bytes: &[u8]) -> Result<(), Failure> {
+    let written = out.write_all(bytes).and_then(|()| out.flush());
+    written.map_err(|error| Failure::from(PrintError(error)))
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@
 //! processes) and the host's mood are in all figures; nothing is judged by it. The table is also
 //! written to `target/bench.tsv`.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a tool, whose lines are its report")]
+
 #[path = "bench/bpf.rs"]
 mod bpf;
 #[path = "bench/microvm.rs"]

@@ -5,6 +5,8 @@
 //! policies are judged as the bus judges them (dbus-daemon(1): the last rule that matches decides);
 //! the installation is run into a directory of its own, twice.
 
+#![allow(clippy::print_stdout, reason = "what was judged is worth a line")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

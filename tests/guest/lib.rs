@@ -16,6 +16,12 @@
 //! | [`scenarios`] | both | what each scenario needs (for the host) and does (in the guest) |
 //! | [`wire`] | both | the lines in which a guest reports |
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a tool of the tests, whose lines are its reports"
+)]
+
 pub mod fakedc;
 pub mod host;
 pub mod inside;

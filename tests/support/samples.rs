@@ -9,6 +9,8 @@ use std::error::Error;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
+use plinth::err::tell;
+
 use crate::tree;
 
 /// What was reported, in order, by key.
@@ -39,7 +41,7 @@ impl Samples {
             for line in BufReader::new(pipe).lines() {
                 let line = line?;
                 if line.starts_with("@t ") {
-                    eprintln!("bench: {line}");
+                    tell(format_args!("bench: {line}"));
                 }
                 samples.take(&line);
                 story.push_str(&line);

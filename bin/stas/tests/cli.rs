@@ -243,6 +243,17 @@ fn output_that_cannot_be_written_is_a_failure() {
 }
 
 #[test]
+fn a_message_that_cannot_be_written_changes_no_status() {
+    for (program, words) in
+        [(STAFCTL, &["nosuch"][..]), (STACCTL, &["nosuch"]), (STASADM, &["hostnqn", "--nosuch"])]
+    {
+        let full = File::options().write(true).open("/dev/full").expect("a full device");
+        let output = tool(program, words).stderr(full).output().expect("the tool runs");
+        assert_eq!(output.status.code(), Some(2), "{program}");
+    }
+}
+
+#[test]
 fn a_daemon_that_talks_nonsense_is_a_failure() {
     for (bytes, part) in [
         (b"HTTP/1.0 400 Bad Request\r\n".to_vec(), "the message is no JSON"),

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use plinth::err::{FAILED, Failure, USAGE};
+use plinth::err::{FAILED, Failure, USAGE, tell_text};
 
 use super::{Args, INVALID, World};
 use crate::build::{Built, Options, Outcome, build};
@@ -27,7 +27,7 @@ pub(super) fn run(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
     for file in &args.words {
         let outcome = one(args, file)?;
         let text = outcome.report.text(&outcome.files);
-        eprint!("{text}");
+        tell_text(&text);
         invalid |= outcome.report.has_errors();
         outcomes.push(outcome);
     }

@@ -4,7 +4,7 @@
 use std::io;
 use std::path::Path;
 
-use plinth::err::{FAILED, Failure};
+use plinth::err::{FAILED, Failure, tell};
 use serde_json::Value;
 
 use super::load::first_word;
@@ -36,7 +36,7 @@ pub(super) fn import_nix(args: &Args, world: &mut World<'_>) -> Result<u8, Failu
     }
     for note in &notes {
         let path = plinth::text::escape_control(&note.path);
-        eprintln!("{path}: {}", note.reason);
+        tell(format_args!("{path}: {}", note.reason));
     }
     let text = toml::to_string_pretty(&Value::Object(description))?;
     world.print(&text)?;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::{env, fs};
 
 use plinth::cli::UsageError;
-use plinth::err::{Failure, USAGE};
+use plinth::err::{Failure, USAGE, tell_text};
 
 use super::args::{Args, Describe};
 use super::{INVALID, NOT_FOUND};
@@ -85,7 +85,7 @@ pub(super) fn valid_without_files(path: &OsStr, args: &Args) -> Result<Loaded, F
 }
 
 fn told(path: &OsStr, loaded: Loaded) -> Result<Loaded, Failure> {
-    eprint!("{}", loaded.report.text(&loaded.files));
+    tell_text(&loaded.report.text(&loaded.files));
     if loaded.report.has_errors() {
         let text = format!("{}: {}", Path::new(path).display(), loaded.report);
         return Err(Failure::new(INVALID, text));

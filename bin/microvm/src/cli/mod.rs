@@ -56,7 +56,7 @@ impl World<'_> {
     /// # Errors
     /// What the write ended with; a closed pipe is forgiven by the caller.
     pub fn print(&mut self, text: &str) -> Result<(), Failure> {
-        Ok(self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush())?)
+        plinth::err::print(self.out, text.as_bytes())
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use plinth::err::{FAILED, Failure};
+use plinth::err::{FAILED, Failure, tell_text};
 use serde_json::{Value, json};
 
 use super::load::{first_word, usage};
@@ -136,7 +136,7 @@ fn built(file: &Path, set: &[String], args: &Args, name: &str) -> Result<Option<
         ..pipeline::Options::default()
     };
     let outcome = build(file, &build::Options { load, ..build::Options::default() })?;
-    eprint!("{}", outcome.report.text(&outcome.files));
+    tell_text(&outcome.report.text(&outcome.files));
     if outcome.report.has_errors() {
         let text = format!("{}: {}", file.display(), outcome.report);
         return Err(Failure::new(INVALID, text));

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use plinth::err::Failure;
+use plinth::err::{Failure, tell_text};
 use plinth::time::Time;
 
 use super::pty::Raw;
@@ -62,7 +62,7 @@ pub(super) fn console(call: &Call<'_>) -> Result<u8, Failure> {
     let stdin = io::stdin();
     let raw = Raw::new(stdin.as_fd());
     if raw.is_some() {
-        eprint!("Connected; Ctrl-] leaves.\r\n");
+        tell_text("Connected; Ctrl-] leaves.\r\n");
     }
     // QEMU ends a connection whose writing side is closed.
     let done = standard(&socket, AtEnd::Stay, &mut Keys { watched: raw.is_some() });

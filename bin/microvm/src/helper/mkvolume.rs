@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use plinth::err::{FAILED, Failure};
+use plinth::err::{FAILED, Failure, tell};
 use plinth::proc::{self, Limits};
 use plinth::sys::exec;
 use plinth::text::escape_control;
@@ -149,7 +149,7 @@ fn label_for(kind: &Kind, label: &str) -> Result<String, Failure> {
 }
 
 fn notice(text: &str) {
-    eprintln!("microvm: {}", escape_control(text));
+    tell(format_args!("microvm: {}", escape_control(text)));
 }
 
 impl Volume<'_> {

@@ -11,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use plinth::err::Failure;
+use plinth::err::{Failure, tell};
 use plinth::file::Root;
 use plinth::netlink::route::{LinkOrder, MacvtapMode};
 use plinth::netlink::{Interface, RouteSocket};
@@ -282,7 +282,7 @@ impl Net {
         let mut failed = 0;
         for wanted in all {
             if let Err(error) = self.delete(wanted) {
-                eprintln!("microvm: {}", plinth::err::chain(&error));
+                tell(format_args!("microvm: {}", plinth::err::chain(&error)));
                 failed += 1;
             }
         }

@@ -17,7 +17,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Duration;
 
-use plinth::err::Failure;
+use plinth::err::{Failure, tell};
 use plinth::event::{Handler, Loop, Progress, TimerId, WatchId};
 use plinth::service::Notifier;
 use plinth::sys::vsock;
@@ -169,10 +169,10 @@ impl Relay {
         lp.unwatch(connection.watch)?;
         let message = passable(&connection.bytes);
         if message.len() > MESSAGE_MAX {
-            eprintln!("microvm: a message of the guest was too long, and is not passed on");
+            tell("microvm: a message of the guest was too long, and is not passed on");
         } else if !message.is_empty() {
             if let Err(error) = self.notifier.forward(&message) {
-                eprintln!("microvm: cannot notify the service manager: {error}");
+                tell(format_args!("microvm: cannot notify the service manager: {error}"));
             }
         }
         Ok(())

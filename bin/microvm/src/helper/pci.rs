@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use plinth::err::Failure;
+use plinth::err::{Failure, tell};
 use plinth::file::Root;
 use plinth::proc::{self, Limits};
 use serde_json::Value;
@@ -224,7 +224,7 @@ impl Pci {
             if let Err(error) = done.and_then(|()| self.chown(owner, group)) {
                 for address in taken.iter().rev() {
                     if let Err(error) = self.give_one_back(address) {
-                        eprintln!("microvm: {}", plinth::err::chain(&error));
+                        tell(format_args!("microvm: {}", plinth::err::chain(&error)));
                     }
                 }
                 return Err(error);
@@ -273,7 +273,7 @@ impl Pci {
         let mut failed = 0;
         for device in &self.devices {
             if let Err(error) = self.give_one_back(&device.address) {
-                eprintln!("microvm: {}", plinth::err::chain(&error));
+                tell(format_args!("microvm: {}", plinth::err::chain(&error)));
                 failed += 1;
             }
         }

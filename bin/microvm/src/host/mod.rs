@@ -40,7 +40,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use plinth::err::Failure;
+use plinth::err::{Failure, tell};
 use plinth::file::{Lock, Root};
 use plinth::time::{Time, pause};
 
@@ -111,7 +111,7 @@ pub struct Host<'a> {
 
 /// Tells what is odd and was got over.
 fn warn(text: &str) {
-    eprintln!("microvm: {}", plinth::text::escape_control(text));
+    tell(format_args!("microvm: {}", plinth::text::escape_control(text)));
 }
 
 impl Host<'_> {

@@ -4,6 +4,7 @@
 
 mod doctor;
 mod life;
+mod streams;
 mod volume;
 
 use std::fs;

@@ -23,7 +23,7 @@ use std::ops::ControlFlow;
 use std::process::ExitCode;
 
 use plinth::cli::{Outcome, Program};
-use plinth::err::{self, FAILED, Failure, USAGE};
+use plinth::err::{self, FAILED, Failure, USAGE, tell};
 use plinth::file::Root;
 
 /// What a command sees of the world.
@@ -54,8 +54,7 @@ impl World<'_> {
     /// # Errors
     /// What the write ended with; a closed pipe is forgiven by the caller.
     pub fn print(&mut self, text: &str) -> Result<(), Failure> {
-        let written = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
-        written.map_err(|error| Failure::from(PrintError(error)))
+        err::print(self.out, text.as_bytes())
     }
 }
 
@@ -80,21 +79,6 @@ pub fn understand<A: Default>(
     };
     world.print(&text)?;
     Ok(ControlFlow::Break(status))
-}
-
-#[derive(Debug)]
-struct PrintError(io::Error);
-
-impl fmt::Display for PrintError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("cannot write to standard output")
-    }
-}
-
-impl Error for PrintError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.0)
-    }
 }
 
 /// A message that scripts know word for word: it is printed without the program's name before it.
@@ -138,7 +122,7 @@ fn conclude(program: &str, result: Result<u8, Failure>) -> ExitCode {
     match result {
         Ok(status) => ExitCode::from(status),
         Err(failure) if failure.cause.is::<Verbatim>() => {
-            eprintln!("{failure}");
+            tell(&failure);
             ExitCode::from(failure.exit)
         }
         Err(failure) => err::report(program, &failure),

@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use log::LevelFilter;
 use plinth::bus::Address;
 use plinth::cli::{Outcome, Program};
+use plinth::err::tell_text;
 use plinth::event::Loop;
 use plinth::file::Root;
 use plinth::netlink::RouteSocket;
@@ -108,7 +109,7 @@ fn print(text: &str) -> ExitCode {
 
 fn complain(text: &str) {
     // There is nobody left to tell when this fails.
-    drop(io::stderr().write_all(text.as_bytes()));
+    tell_text(text);
 }
 
 fn fail(program: &str, text: &str) -> ExitCode {

@@ -8,7 +8,7 @@
 
 use std::path::{Path, PathBuf};
 
-use plinth::err::Failure;
+use plinth::err::{Failure, tell_text};
 use plinth::sorting;
 use serde_json::json;
 
@@ -161,7 +161,7 @@ pub(super) fn load_object(object: OpenObject, args: &Args) -> std::result::Resul
     let is_empty = object.program_names().is_empty();
     let object = object.load()?;
     if args.verbose > 0 {
-        eprint!("{}", object.log().terminal_text());
+        tell_text(&object.log().terminal_text());
     }
     if is_empty {
         notice(args, "the object has no programs; only its maps exist");

@@ -30,14 +30,12 @@ mod version;
 mod wait;
 mod words;
 
-use std::error::Error as StdError;
 use std::ffi::OsString;
-use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
 use std::process::ExitCode;
 
 use plinth::cli::{Outcome, UsageError};
-use plinth::err::{FAILED, Failure, USAGE, report};
+use plinth::err::{FAILED, Failure, USAGE, report, tell, tell_text};
 
 pub use args::{Args, TINYBPF};
 
@@ -83,23 +81,7 @@ impl World<'_> {
     /// # Errors
     /// As for [`World::print`].
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        let written = self.out.write_all(bytes).and_then(|()| self.out.flush());
-        written.map_err(|error| Failure::from(PrintError(error)))
-    }
-}
-
-#[derive(Debug)]
-struct PrintError(io::Error);
-
-impl fmt::Display for PrintError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("cannot write to standard output")
-    }
-}
-
-impl StdError for PrintError {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        Some(&self.0)
+        plinth::err::print(self.out, bytes)
     }
 }
 
@@ -131,7 +113,7 @@ fn graded(mut failure: Failure) -> Failure {
 /// Tells the user something that is no error.
 fn notice(args: &Args, text: &str) {
     if !args.quiet {
-        eprintln!("tinybpf: {}", plinth::text::escape_control(text));
+        tell(format_args!("tinybpf: {}", plinth::text::escape_control(text)));
     }
 }
 
@@ -158,10 +140,10 @@ fn conclude(failure: &Failure, verbose: u8) -> ExitCode {
     let status = report("tinybpf", failure);
     if let Some(error) = failure.cause.downcast_ref::<Error>() {
         if let Some(hint) = error.hint() {
-            eprintln!("tinybpf: hint: {hint}");
+            tell(format_args!("tinybpf: hint: {hint}"));
         }
         if let Some(log) = error.log().filter(|_| verbose > 0) {
-            eprint!("{}", log.terminal_text());
+            tell_text(&log.terminal_text());
         }
     }
     status

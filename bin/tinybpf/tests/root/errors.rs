@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What is said of objects that cannot be opened or loaded.
 
+use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use bpf::error::{Error, Kind};
 use bpf::host::Host;
 use bpf::object::{Object, OpenOptions};
 
+use crate::said::TINYBPF;
 use crate::support::{isolated, object};
 
 /// Opens and loads a broken object, and shows the answer.
@@ -43,6 +46,14 @@ fn files_that_are_no_objects_are_named_for_what_they_are() {
     let own = OpenOptions::new().open(Path::new("/proc/self/exe")).expect_err("a program");
     assert_eq!(own.kind(), Kind::WrongArch);
     assert!(own.to_string().contains("eBPF"), "{own}");
+}
+
+#[test]
+fn a_message_that_cannot_be_written_changes_no_status() {
+    let full = fs::File::options().write(true).open("/dev/full").expect("a full device");
+    let mut command = Command::new(TINYBPF);
+    let status = command.arg("nosuch").stderr(full).status().expect("the program");
+    assert_eq!(status.code(), Some(2));
 }
 
 #[test]

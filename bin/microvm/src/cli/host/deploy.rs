@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use plinth::err::{FAILED, Failure};
+use plinth::err::{FAILED, Failure, tell};
 
 use super::super::{Args, NOT_FOUND, World};
 use super::{fail, word};
@@ -54,7 +54,7 @@ fn what(args: &Args, host: &Host<'_>) -> Result<(Name, PathBuf), Failure> {
 
 fn build(host: &Host<'_>, name: &Name, path: &Path, request: &Request) -> Result<Built, Failure> {
     let built = host.built(name, path, request)?;
-    built.warnings.iter().for_each(|warning| eprintln!("{warning}"));
+    built.warnings.iter().for_each(tell);
     Ok(built)
 }
 
@@ -125,7 +125,7 @@ fn tell_missing(
     let (_, said) = way.ask(host, &way.line(&script)).map_err(fail)?;
     for path in said.lines().filter(|line| line.starts_with('/')) {
         let path = plinth::text::escape_control(path);
-        eprintln!("microvm: {path} is not on {}; --with-images sends it", way.host);
+        tell(format_args!("microvm: {path} is not on {}; --with-images sends it", way.host));
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use plinth::err::{FAILED, Failure};
+use plinth::err::{FAILED, Failure, tell};
 use plinth::time::Wall;
 
 use super::super::{Args, World};
@@ -27,7 +27,7 @@ pub(super) fn create(args: &Args, host: &Host<'_>, world: &mut World<'_>) -> Res
 
 fn warn(built: &Built) {
     for warning in &built.warnings {
-        eprintln!("{warning}");
+        tell(warning);
     }
 }
 
@@ -178,9 +178,9 @@ pub(super) fn mark(
     for_each(&names(args)?, |name| {
         host.mark(name, autostart)?;
         if !autostart && host.settings.autostart.contains(name) {
-            eprintln!(
+            tell(format_args!(
                 "microvm: {name} is in the list of host.toml, and starts at boot all the same"
-            );
+            ));
         }
         Ok(())
     })

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use plinth::config::layers::Layer;
 use plinth::config::toml::Problems;
-use plinth::err::{FAILED, Failure};
+use plinth::err::{FAILED, Failure, tell};
 use plinth::file::replace_atomic;
 
 use super::super::{Args, CONFLICT, INVALID, World};
@@ -128,7 +128,9 @@ fn accounts(host: &Host<'_>) {
     let made = host.command("systemd-sysusers").arg("/etc/sysusers.d/microvm.conf").status();
     if !made.is_ok_and(|status| status.success()) {
         let (user, group) = (&host.settings.user, &host.settings.group);
-        eprintln!("microvm: make the group {group} and its account {user}: nothing here does");
+        tell(format_args!(
+            "microvm: make the group {group} and its account {user}: nothing here does"
+        ));
     }
 }
 
@@ -240,7 +242,7 @@ fn make_so(
             Decision::Create(_) | Decision::Update { .. } | Decision::Same(_),
             Some((entry, built)),
         ) => {
-            built.warnings.iter().for_each(|warning| eprintln!("{warning}"));
+            built.warnings.iter().for_each(tell);
             prepare(host, name).map_err(fail)?;
             let lock = host.lock(name).map_err(fail)?;
             let seen = host.look(name).map_err(fail)?;

@@ -13,7 +13,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use plinth::err::{Failure, USAGE};
+use plinth::err::{Failure, USAGE, tell};
 use plinth::file::Root;
 
 use super::{Args, World, args};
@@ -65,7 +65,7 @@ pub(super) fn generator(name: &OsStr, words: &[OsString]) -> Option<u8> {
     });
     // systemd logs what is said, and boots on.
     if let Err(failure) = &done {
-        eprintln!("{}: {failure}", generator::NAME);
+        tell(format_args!("{}: {failure}", generator::NAME));
     }
     Some(done.unwrap_or(1))
 }
@@ -202,7 +202,7 @@ fn for_each(
             if names.len() == 1 {
                 return Err(failure);
             }
-            eprintln!("microvm: {failure}");
+            tell(format_args!("microvm: {failure}"));
             status = status.max(failure.exit);
         }
     }

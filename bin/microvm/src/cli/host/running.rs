@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use plinth::err::Failure;
+use plinth::err::{Failure, tell};
 use plinth::proc::{Limits, run as run_to_end};
 
 use super::super::{Args, NOT_FOUND, World};
@@ -142,7 +142,7 @@ pub(super) fn shell(args: &Args, host: &Host<'_>, _world: &mut World<'_>) -> Res
         .map_err(|_| fail(HostError::NoProgram("ssh".to_owned(), "by microvm shell")))?;
     let is_taken_care_of = has_proxy(&String::from_utf8_lossy(&resolved.stdout));
     let proxy = (!is_taken_care_of).then_some(host.program.as_str());
-    eprintln!("Connecting to {name} via VSOCK...");
+    tell(format_args!("Connecting to {name} via VSOCK..."));
     let mut command = host.command("ssh");
     command.args(ssh_words(&target, proxy, &said));
     Err(fail(become_program(command, "by microvm shell")))

@@ -10,13 +10,13 @@ pub mod machine;
 
 use std::ffi::OsString;
 use std::fmt;
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use plinth::err::{FAILED, Failure};
+use plinth::err::{FAILED, Failure, tell_text};
 use plinth::event::{Handler, Loop, Progress, TimerId, WatchId};
 use plinth::service::Notifier;
 use plinth::sys::exec;
@@ -334,7 +334,7 @@ enum Drain {
 
 /// Daemons go on when nobody reads what they say.
 fn print(text: &str) {
-    drop(io::stderr().write_all(text.as_bytes()));
+    tell_text(text);
 }
 
 fn remove(path: &Path) -> io::Result<()> {

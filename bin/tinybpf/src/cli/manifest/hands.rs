@@ -25,6 +25,7 @@ use crate::manifest::{Manifest, Mount};
 use crate::map::{Flags, Map};
 use crate::object::Object;
 use crate::program::Program;
+use plinth::err::tell_text;
 
 /// What a run holds.
 pub(super) struct Hands<'a> {
@@ -64,7 +65,7 @@ impl<'a> Hands<'a> {
                 Err(error) => {
                     if self.args.verbose > 0 {
                         if let Some(log) = error.log() {
-                            eprint!("{}", log.terminal_text());
+                            tell_text(&log.terminal_text());
                         }
                     }
                     run.failed(&match error.hint() {

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use plinth::config::toml::Problem;
-use plinth::err::{FAILED, Failure};
+use plinth::err::{FAILED, Failure, tell};
 use plinth::file::{self, Lock};
 use plinth::sorting;
 use plinth::time::Time;
@@ -70,7 +70,10 @@ fn concluded(result: Result<u8, Stop>) -> Result<u8, Failure> {
         Err(Stop::Failure(failure)) => Err(failure),
         Err(Stop::Problems(problems)) => {
             for problem in problems {
-                eprintln!("tinybpf: {}", plinth::text::escape_control(&problem.to_string()));
+                tell(format_args!(
+                    "tinybpf: {}",
+                    plinth::text::escape_control(&problem.to_string())
+                ));
             }
             Ok(BAD_INPUT)
         }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What the commands of a manifest say.
 
-use plinth::err::Failure;
+use plinth::err::{Failure, tell};
 use plinth::text::{Table, escape_control};
 use serde_json::{Value as Json, json};
 
@@ -20,10 +20,10 @@ pub(super) fn print(
         notice(args, &format!("warning: {warning}"));
     }
     for error in &report.errors {
-        eprintln!("tinybpf: {}", escape_control(error));
+        tell(format_args!("tinybpf: {}", escape_control(error)));
     }
     for left in &report.leftovers {
-        eprintln!("tinybpf: left over: {}", escape_control(left));
+        tell(format_args!("tinybpf: left over: {}", escape_control(left)));
     }
     let skipped: Vec<&(String, String)> = skipped.iter().chain(&report.skipped).collect();
     let text = if args.json {
