@@ -9,13 +9,16 @@
 #![allow(unsafe_code, reason = "steps between fork and exec are unsafe to ask for")]
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal};
 
 /// Has the process of `command` find each descriptor under its number, open across exec.
+///
+/// Until `command` is dropped, what is opened here has none of these numbers: it would be closed
+/// where it may be needed still, such as the pipe through which a failed exec is told of.
 ///
 /// # Errors
 /// A negative number, or one of the first three; the process is out of descriptors.
@@ -29,11 +32,20 @@ pub fn pass(command: &mut Command, fds: Vec<(OwnedFd, RawFd)>) -> io::Result<()>
         // Above all targets, so that no step below closes what a later one needs.
         ready.push((rustix::io::fcntl_dupfd_cloexec(fd, top + 1)?, number));
     }
+    let mut reserved = Vec::new();
+    for (fd, number) in &ready {
+        let next = rustix::io::fcntl_dupfd_cloexec(fd, *number)?;
+        // Else the number is another's already, who is no concern of the program's.
+        if next.as_raw_fd() == *number {
+            reserved.push(next);
+        }
+    }
     let place = move || {
+        let _held = &reserved;
         for (fd, number) in &ready {
             // SAFETY: the number is not one that Rust's standard streams use; the process is about
             // to become another program, so that nobody else's descriptor is used after this.
-            let code = unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(fd), *number) };
+            let code = unsafe { libc::dup2(fd.as_raw_fd(), *number) };
             if code < 0 {
                 return Err(io::Error::last_os_error());
             }

@@ -3,7 +3,8 @@
 
 use std::fs;
 use std::io::Read as _;
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use plinth::proc::Ending;
 use plinth::testing::Place;
@@ -92,6 +93,41 @@ fn a_terminal_is_given_and_carried() {
     child.0.stdout.take().expect("a pipe").read_to_string(&mut said).expect("read");
     assert_eq!(child.0.wait().expect("it ends").code(), Some(5), "{said}");
     assert!(said.contains("25 80") && said.ends_with("<hello>\r\n"), "{said:?}");
+}
+
+/// Runs a script where `/dev/tap1` is a file, so that the interface `lo` looks like a macvtap;
+/// `launch WORDS` in it is ours.
+fn with_device(at: &Path, script: &str) -> Command {
+    let ours = env!("CARGO_BIN_EXE_microvm");
+    let head = format!(
+        "set -eu; mount -t sysfs sysfs /sys\n\
+         mkdir old; mount --rbind /dev old; mount -t tmpfs dev /dev\n\
+         for i in null ptmx tty; do ln -s \"$PWD/old/$i\" /dev/$i; done\n\
+         mkdir /dev/pts; mount --bind old/pts /dev/pts; echo tap >/dev/tap1\n\
+         launch() {{ '{ours}' internal launch \"$@\"; }}\n"
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--net", "--mount", "--", "sh", "-c", &(head + script)]).current_dir(at);
+    command
+}
+
+#[test]
+fn root_many_queues_and_a_terminal_do_not_get_in_each_others_way() {
+    for count in (1..20).chain([64]) {
+        let at = Place::new();
+        let script = format!(
+            "launch --macvtap lo:3:{count} --pty -- sh -c '\
+                 test -t 0 && test -t 1 && test -t 2 && : </dev/tty || exit 3\n\
+                 for i in $(seq 3 {}); do readlink /proc/$$/fd/$i; done'\n\
+             if launch --macvtap lo:3:{count} --pty -- no-such-vmm; then exit 4; fi",
+            count + 2
+        );
+        let output = run(with_device(&at, &script));
+        let expected = "microvm: no-such-vmm not found\n".to_owned();
+        assert_eq!(verdict(&output), (Ending::Exited(0), expected), "{count}");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(said, "/dev/tap1\r\n".repeat(count), "{count}");
+    }
 }
 
 #[test]
