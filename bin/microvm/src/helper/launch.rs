@@ -22,7 +22,8 @@ use plinth::sys::exec;
 use plinth::time::{Time, pause};
 use rustix::process::Signal;
 
-use super::{Call, pty, usage};
+use super::pty::{self, PtyError};
+use super::{Call, usage};
 use crate::cli::{NO_PROGRAM, TIMED_OUT};
 
 /// How long between two looks for a socket.
@@ -97,7 +98,13 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8, Failure> {
         wait_for(socket, *patience)?;
     }
     let failed = |error| start_error(program, error, options.key.clone());
-    if options.pty { pty::run(command).map_err(failed) } else { Err(failed(command.exec())) }
+    if !options.pty {
+        return Err(failed(command.exec()));
+    }
+    pty::run(command).map_err(|error| match error {
+        PtyError::Start(error) => failed(error),
+        PtyError::Terminal(..) => Failure::new(FAILED, error),
+    })
 }
 
 /// Starts a helper that ends with us, whatever we become.

@@ -42,16 +42,29 @@ pub(super) struct Way<'a> {
     dry: bool,
     /// Nothing more is taken.
     broken: bool,
+    /// What is not taken is thrown away.
+    lossy: bool,
 }
 
 impl<'a> Way<'a> {
     pub(super) const fn new(from: BorrowedFd<'a>, to: BorrowedFd<'a>) -> Self {
-        Self { from, to, pending: Vec::new(), dry: false, broken: false }
+        Self { from, to, pending: Vec::new(), dry: false, broken: false, lossy: false }
+    }
+
+    /// A way that goes on without its reader: who writes at the other end never waits for one that
+    /// is gone, and hears of none.
+    pub(super) fn lossy(from: BorrowedFd<'a>, to: BorrowedFd<'a>) -> Self {
+        Self { lossy: true, ..Self::new(from, to) }
     }
 
     /// Everything was carried, or cannot be.
     pub(super) fn ended(&self) -> bool {
-        self.broken || (self.dry && self.pending.is_empty())
+        (self.broken && !self.lossy) || (self.dry && self.pending.is_empty())
+    }
+
+    /// Nobody takes anything any more.
+    pub(super) const fn is_broken(&self) -> bool {
+        self.broken
     }
 
     /// Nothing waits to be written.
@@ -80,6 +93,7 @@ impl<'a> Way<'a> {
         match rustix::io::read(self.from, &mut chunk) {
             // A terminal whose other side is closed answers EIO.
             Ok(0) | Err(Errno::IO | Errno::CONNRESET) => self.dry = true,
+            Ok(_) if self.broken => {}
             Ok(count) => {
                 self.pending.extend_from_slice(chunk.get(..count).unwrap_or_default());
                 return Ok(filter.pass(&mut self.pending));
@@ -103,7 +117,12 @@ impl<'a> Way<'a> {
             Ok(count) => drop(self.pending.drain(..count)),
             Err(Errno::INTR | Errno::AGAIN) => {}
             Err(Errno::PIPE | Errno::CONNRESET | Errno::IO) => self.broken = true,
+            // A file system that is full, for one, may have room again.
+            Err(_) if self.lossy => self.pending.clear(),
             Err(errno) => return Err(errno.into()),
+        }
+        if self.broken && self.lossy {
+            self.pending.clear();
         }
         Ok(())
     }
@@ -230,6 +249,23 @@ mod tests {
         near.write_all(b"x").expect("written");
         drop(reader);
         assert!(carry(Way::new(from.as_fd(), to.as_fd())).broken);
+    }
+
+    #[test]
+    fn a_lossy_way_takes_all_though_its_reader_went_away() {
+        let (mut near, from) = UnixStream::pair().expect("sockets");
+        let (reader, to) = rustix::pipe::pipe().expect("a pipe");
+        drop(reader);
+        let writer = std::thread::spawn(move || near.write_all(&vec![b'x'; 1 << 20]));
+        let way = carry(Way::lossy(from.as_fd(), to.as_fd()));
+        assert!(way.dry && way.broken && way.is_idle());
+        writer.join().expect("a thread").expect("written");
+        // What cannot be written now is lost; what comes later is tried again.
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("a device");
+        let (mut near, from) = UnixStream::pair().expect("sockets");
+        near.write_all(b"x").expect("written");
+        drop(near);
+        assert!(!carry(Way::lossy(from.as_fd(), full.as_fd())).broken);
     }
 
     #[test]

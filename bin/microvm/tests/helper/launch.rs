@@ -139,6 +139,31 @@ fn a_terminal_that_says_much_and_ends_is_heard_to_the_end() {
 }
 
 #[test]
+fn a_program_in_a_terminal_is_not_held_up_by_a_reader_that_is_gone() {
+    let at = Place::new();
+    let script = "seq 1 20000; echo \"$(seq 1 20000 | wc -l)\" >done; exit 5";
+    let mut command = internal(&at, ["launch", "--pty", "--", "sh", "-c", script]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = Running(command.spawn().expect("it starts"));
+    drop(child.0.stdout.take());
+    let mut ended = None;
+    until("it ends", || {
+        ended = child.0.try_wait().expect("a child");
+        ended.is_some()
+    });
+    assert_eq!(ended.and_then(|it| it.code()), Some(5));
+    assert_eq!(fs::read_to_string(at.join("done")).expect("a file"), "20000\n");
+}
+
+#[test]
+fn root_a_terminal_that_cannot_be_made_is_no_missing_program() {
+    let at = Place::new();
+    let (ending, said) = verdict(&run(with_device(&at, "rm /dev/ptmx; launch --pty -- true")));
+    assert_eq!(ending, Ending::Exited(1), "{said}");
+    assert!(said.starts_with("microvm: cannot make a terminal: "), "{said}");
+}
+
+#[test]
 fn signals_reach_the_program_in_its_terminal() {
     let at = Place::new();
     let script = "trap 'echo caught; exit 9' TERM; echo up; while :; do sleep 0.01; done";
