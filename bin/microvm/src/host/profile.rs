@@ -55,6 +55,9 @@ pub struct Profile {
     pub devices: Vec<String>,
     /// Where its kernel, initial file system and root image are.
     pub files: [Option<String>; 4],
+    /// All absolute paths of this host that the hypervisor may be told, also inside of its
+    /// arguments.
+    pub paths: Vec<String>,
 }
 
 /// Seconds for a stop, where nothing else is said.
@@ -107,6 +110,7 @@ impl Profile {
                 .collect(),
             devices: devices(config),
             files: FILE_KEYS.map(|key| string(&format!("/{key}"))),
+            paths: paths(config),
         }
     }
 
@@ -194,6 +198,38 @@ fn writes(config: &Value) -> Vec<String> {
     found
 }
 
+/// Keys whose paths are the guest's, or nobody's.
+const OF_THE_GUEST: &[&str] = &["description", "kernelParams", "mountPoint"];
+
+/// Every absolute path in a description that is one of this host, and not only served by a daemon.
+fn paths(config: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    walk(config, &mut found);
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+fn walk(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::String(text) => {
+            // Arguments have paths behind keys: "file=/srv/a,format=raw", "uid:0:/srv/a".
+            let words = text.split(|c: char| c.is_whitespace() || "=,:;'\"".contains(c));
+            found.extend(words.filter(|word| word.starts_with('/')).map(str::to_owned));
+        }
+        Value::Array(list) => list.iter().for_each(|item| walk(item, found)),
+        Value::Object(members) => {
+            let is_served = field(value, "proto") == Some("virtiofs");
+            let is_ours =
+                |key: &str| !(OF_THE_GUEST.contains(&key) || is_served && key == "source");
+            for (_, member) in members.iter().filter(|(key, _)| is_ours(key)) {
+                walk(member, found);
+            }
+        }
+        _ => {}
+    }
+}
+
 fn devices(config: &Value) -> Vec<String> {
     let volumes = list(config, "volumes").iter();
     volumes
@@ -246,6 +282,19 @@ mod tests {
         assert_eq!(profile.served, ["/home"]);
         assert_eq!(profile.devices, ["/dev/sdb"]);
         assert_eq!(profile.files[0].as_deref(), Some("/srv/k"));
+    }
+
+    #[test]
+    fn every_path_of_this_host_is_known() {
+        let runner = r#"{"config":{
+            "kernel":"/a/k","description":"for /no/1","kernelParams":["init=/no/2"],
+            "credentialFiles":{"key":"/a/credential"},"wrapCommand":["nice","/a/wrap"],
+            "qemu":{"extraArgs":["-fw_cfg","name=opt/x,file=/a/fw cfg"]},
+            "volumes":[{"image":"no.img","mountPoint":"/no/3"}],
+            "shares":[{"proto":"9p","source":"/a/9p","readOnly":true,"mountPoint":"/no/4"},
+                      {"proto":"virtiofs","source":"/no/5","socket":"/a/socket"}]}}"#;
+        let all = ["/a/9p", "/a/credential", "/a/fw", "/a/k", "/a/socket", "/a/wrap"];
+        assert_eq!(profile(&[(RUNNER, runner)]).paths, all);
     }
 
     #[test]

@@ -24,6 +24,7 @@ use super::hands::{link, remove_file};
 use super::look::is_foreign;
 use super::process::{Held, Started, log};
 use super::profile::SHUTDOWN_TIMEOUT;
+use super::units::{GROUP_VARIABLE, USER_VARIABLE};
 use super::{Host, HostError, LOCK_PATIENCE, Name, warn};
 
 /// The script that runs a machine.
@@ -187,6 +188,8 @@ impl Host<'_> {
         }
         let mut command = Command::new(path);
         command.args(words).current_dir(self.directory(name));
+        command.env(USER_VARIABLE, &self.settings.user);
+        command.env(GROUP_VARIABLE, &self.settings.group);
         self.run(command, "by the package", SCRIPT).map(drop)
     }
 }

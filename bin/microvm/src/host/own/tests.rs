@@ -87,6 +87,22 @@ impl Drop for Ground {
 }
 
 #[test]
+fn scripts_know_whose_devices_they_make() {
+    let ground = Ground::new(&[
+        ("tap-up", "echo $MICROVM_USER:$MICROVM_GROUP >>log"),
+        ("microvm-run", STAYS),
+    ]);
+    ground.plain(|host| {
+        host.start(&name()).expect("it starts");
+        host.stop(&name()).expect("it stops");
+    });
+    assert_eq!(
+        ground.called().get(..2),
+        Some(&["tap-up".to_owned(), "microvm:kvm".to_owned()][..])
+    );
+}
+
+#[test]
 fn the_steps_are_those_that_the_package_has_scripts_for() {
     assert_eq!(steps(&|_| false), [Step::Booted, Step::Run]);
     assert_eq!(

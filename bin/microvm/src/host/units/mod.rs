@@ -21,6 +21,10 @@ pub fn drop_in_path(unit: &str) -> String {
     format!("{UNITS}/{unit}.d/10-microvm.conf")
 }
 
+/// The variables by which the scripts of a package know whose machine it is.
+pub const USER_VARIABLE: &str = "MICROVM_USER";
+/// The same for the group.
+pub const GROUP_VARIABLE: &str = "MICROVM_GROUP";
 /// The directory of units.
 pub const UNITS: &str = "/etc/systemd/system";
 /// The generator of the links that start machines at boot.
@@ -62,6 +66,10 @@ pub fn pieces(settings: &Settings, program: &str) -> Vec<Piece> {
         Piece::Link(
             format!("{UNITS}/multi-user.target.wants/microvms.target"),
             format!("{UNITS}/microvms.target"),
+        ),
+        Piece::Link(
+            format!("{UNITS}/microvms.target.wants/microvms-autostart.service"),
+            format!("{UNITS}/microvms-autostart.service"),
         ),
         Piece::Link(GENERATOR.to_owned(), program.to_owned()),
         file("/etc/modules-load.d/microvm.conf", "tap\nvhost_net\n".to_owned()),
@@ -142,8 +150,14 @@ fn set_booted(settings: &Settings, program: &str) -> String {
     )
 }
 
+/// Whom the scripts give devices to.
+fn owners(settings: &Settings) -> String {
+    let Settings { user, group, .. } = settings;
+    format!("Environment={USER_VARIABLE}={user} {GROUP_VARIABLE}={group}\n")
+}
+
 fn interfaces(settings: &Settings, kind: &str) -> String {
-    let state = &settings.state_dir;
+    let (state, owners) = (&settings.state_dir, owners(settings));
     head(
         &format!("The {kind} interfaces"),
         &format!(
@@ -154,6 +168,7 @@ fn interfaces(settings: &Settings, kind: &str) -> String {
              Type=oneshot\n\
              RemainAfterExit=yes\n\
              SyslogIdentifier=microvm-{kind}-interfaces@%i\n\
+             {owners}\
              ExecStart={state}/%i/{CURRENT}/bin/{kind}-up\n\
              ExecStop={state}/%i/{BOOTED}/bin/{kind}-down\n"
         ),
@@ -161,7 +176,7 @@ fn interfaces(settings: &Settings, kind: &str) -> String {
 }
 
 fn pci(settings: &Settings) -> String {
-    let state = &settings.state_dir;
+    let (state, owners) = (&settings.state_dir, owners(settings));
     head(
         "The PCI devices",
         &format!(
@@ -172,6 +187,7 @@ fn pci(settings: &Settings) -> String {
              Type=oneshot\n\
              RemainAfterExit=yes\n\
              SyslogIdentifier=microvm-pci-devices@%i\n\
+             {owners}\
              ExecStart={state}/%i/{CURRENT}/bin/pci-setup\n"
         ),
     )

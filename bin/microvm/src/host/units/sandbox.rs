@@ -7,24 +7,14 @@ use super::super::profile::Profile;
 use super::super::settings::Settings;
 use super::super::units::drop_in::quoted;
 
-/// Holds for every machine.
+/// Holds for every machine. Nothing here may imply `NoNewPrivileges=`, as each filter of system
+/// calls does for a service with `User=` (systemd.exec(5)).
 const ALWAYS: &str = "\
 ProtectSystem=strict
 DevicePolicy=closed
-ProtectKernelTunables=yes
-ProtectKernelModules=yes
-ProtectKernelLogs=yes
 ProtectControlGroups=yes
-ProtectClock=yes
-ProtectHostname=yes
 ProtectProc=invisible
 ProcSubset=all
-RestrictRealtime=yes
-LockPersonality=yes
-RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_VSOCK AF_NETLINK
-SystemCallArchitectures=native
-SystemCallFilter=~@clock @cpu-emulation @debug @module @obsolete @raw-io @reboot @swap
-SystemCallErrorNumber=EPERM
 RemoveIPC=yes
 UMask=0027
 ";
@@ -35,7 +25,21 @@ NoNewPrivileges=yes
 RestrictSUIDSGID=yes
 CapabilityBoundingSet=
 AmbientCapabilities=
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectClock=yes
+ProtectHostname=yes
+RestrictRealtime=yes
+LockPersonality=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_VSOCK AF_NETLINK
+SystemCallArchitectures=native
+SystemCallFilter=~@clock @cpu-emulation @debug @module @obsolete @raw-io @reboot @swap
+SystemCallErrorNumber=EPERM
 ";
+
+/// And that, unless the hypervisor makes a cage of its own.
+const NO_NAMESPACE: &str = "RestrictNamespaces=yes\n";
 
 /// The lines of `[Service]` for a package.
 pub(super) fn lines(settings: &Settings, profile: &Profile) -> String {
@@ -46,9 +50,10 @@ pub(super) fn lines(settings: &Settings, profile: &Profile) -> String {
     };
     line(format!("ReadWritePaths={}/%i", settings.state_dir));
     // A kernel below somebody's home has to be seen from inside.
+    let kept = [Some(&settings.state_dir), settings.package_dir.as_ref()];
     let uses = |places: &[&str]| {
-        let files = profile.files.iter().flatten().chain(&profile.writes);
-        files.into_iter().any(|path| places.iter().any(|place| Path::new(path).starts_with(place)))
+        let mut paths = kept.into_iter().flatten().chain(&profile.paths);
+        paths.any(|path| places.iter().any(|place| Path::new(path).starts_with(place)))
     };
     let home = if uses(&["/home", "/root", "/run/user"]) { "read-only" } else { "yes" };
     line(format!("ProtectHome={home}"));
@@ -76,10 +81,9 @@ pub(super) fn lines(settings: &Settings, profile: &Profile) -> String {
     }
     if !profile.bridge {
         text.push_str(NO_PRIVILEGE);
-    }
-    // It makes a cage of its own.
-    if profile.hypervisor != "crosvm" {
-        text.push_str("RestrictNamespaces=yes\n");
+        if profile.hypervisor != "crosvm" {
+            text.push_str(NO_NAMESPACE);
+        }
     }
     text
 }

@@ -16,6 +16,26 @@ fn name() -> Name {
     Name::parse("web1").expect("a name")
 }
 
+/// The settings that take new privileges from a service with `User=`, as systemd.exec(5) has them.
+const IMPLY_NO_NEW_PRIVILEGES: &[&str] = &[
+    "DynamicUser",
+    "LockPersonality",
+    "MemoryDenyWriteExecute",
+    "PrivateDevices",
+    "ProtectClock",
+    "ProtectHostname",
+    "ProtectKernelLogs",
+    "ProtectKernelModules",
+    "ProtectKernelTunables",
+    "RestrictAddressFamilies",
+    "RestrictNamespaces",
+    "RestrictRealtime",
+    "RestrictSUIDSGID",
+    "SystemCallArchitectures",
+    "SystemCallFilter",
+    "SystemCallLog",
+];
+
 /// Packages that need much and little.
 fn profiles() -> Vec<(&'static str, Profile)> {
     let plain =
@@ -34,8 +54,7 @@ fn profiles() -> Vec<(&'static str, Profile)> {
         devices: vec!["/dev/sdz".to_owned()],
         ..plain.clone()
     };
-    let home =
-        Profile { files: [Some("/root/vmlinuz".to_owned()), None, None, None], ..plain.clone() };
+    let home = Profile { paths: vec!["/root/vmlinuz".to_owned()], ..plain.clone() };
     vec![("plain", plain), ("full", full), ("home", home)]
 }
 
@@ -132,6 +151,53 @@ fn a_package_opens_what_it_needs_and_no_more() {
 }
 
 #[test]
+fn what_a_machine_names_is_not_hidden_from_it() {
+    let of = |settings: &Settings, path: &str| {
+        drop_in(settings, &Profile { paths: vec![path.to_owned()], ..profiles().remove(0).1 })
+    };
+    let settings = Settings::default();
+    for path in ["/home", "/root/credential", "/run/user/0/x"] {
+        assert!(of(&settings, path).contains("ProtectHome=read-only\nPrivateTmp=yes\n"), "{path}");
+    }
+    for path in ["/tmp/firmware", "/var/tmp/x"] {
+        assert!(of(&settings, path).contains("ProtectHome=yes\nPrivateTmp=no\n"), "{path}");
+    }
+    assert!(of(&settings, "/homely/tmp").contains("ProtectHome=yes\nPrivateTmp=yes\n"));
+    let at_home = Settings { state_dir: "/home".to_owned(), ..settings.clone() };
+    assert!(of(&at_home, "/srv/k").contains("ProtectHome=read-only\n"));
+    let in_tmp = Settings { package_dir: Some("/tmp/packages".to_owned()), ..settings };
+    assert!(of(&in_tmp, "/srv/k").contains("PrivateTmp=no\n"));
+}
+
+#[test]
+fn scripts_know_whose_devices_they_make() {
+    let settings =
+        Settings { user: "vm".to_owned(), group: "vms".to_owned(), ..Settings::default() };
+    let pieces = pieces(&settings, "/usr/bin/microvm");
+    for unit in ["tap-interfaces", "macvtap-interfaces", "pci-devices"] {
+        let path = format!("{UNITS}/microvm-{unit}@.service");
+        let Some(Piece::File(_, text)) = pieces.iter().find(|piece| piece.path() == path) else {
+            panic!("{path}");
+        };
+        let line = "Environment=MICROVM_USER=vm MICROVM_GROUP=vms";
+        assert!(text.lines().any(|it| it == line), "{text}");
+    }
+}
+
+#[test]
+fn what_starts_at_boot_is_asked_for_by_the_target() {
+    let pieces = pieces(&Settings::default(), "/usr/bin/microvm");
+    for (target, unit) in
+        [("multi-user", "microvms.target"), ("microvms", "microvms-autostart.service")]
+    {
+        let link =
+            Piece::Link(format!("{UNITS}/{target}.target.wants/{unit}"), format!("{UNITS}/{unit}"));
+        assert!(pieces.contains(&link), "{link:?}");
+        assert!(text(unit).contains(&format!("WantedBy={target}.target\n")), "{unit}");
+    }
+}
+
+#[test]
 fn the_cage_has_the_doors_that_its_inmates_need() {
     let settings = Settings::default();
     let of = |change: fn(&mut Profile)| {
@@ -140,7 +206,13 @@ fn the_cage_has_the_doors_that_its_inmates_need() {
         drop_in(&settings, &profile)
     };
     let bridge = of(|it| it.bridge = true);
-    assert!(!bridge.contains("NoNewPrivileges") && !bridge.contains("CapabilityBoundingSet"));
+    let has = |text: &str, key: &str| text.lines().any(|it| it.starts_with(&format!("{key}=")));
+    for key in IMPLY_NO_NEW_PRIVILEGES.iter().chain(&["NoNewPrivileges", "CapabilityBoundingSet"]) {
+        assert!(!has(&bridge, key), "{key} keeps the helper from its privilege");
+    }
+    for key in ["ProtectSystem", "ProtectHome", "DevicePolicy", "ProtectProc", "UMask"] {
+        assert!(has(&bridge, key), "{key} is in nobody's way");
+    }
     assert!(bridge.contains("DeviceAllow=/dev/net/tun rw"));
     assert!(!of(|it| it.hypervisor = "crosvm".to_owned()).contains("RestrictNamespaces"));
     assert!(!of(|it| it.graphics = true).contains("ProtectSystem"));
