@@ -244,7 +244,7 @@ mod tests {
 
     use super::*;
     use crate::netlink::message::{Encoder, Header, MULTI};
-    use crate::sys::isolated::isolated;
+    use crate::testing::isolated;
 
     fn link(index: u32) -> Change {
         Change::Link(Interface { index, name: format!("eth{index}"), ..Interface::default() })

@@ -9,8 +9,6 @@ pub mod exec;
 pub mod fd;
 pub mod filter;
 pub mod inherit;
-#[cfg(test)]
-pub(crate) mod isolated;
 pub mod kvm;
 pub mod netlink;
 pub mod nvme;

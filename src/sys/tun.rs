@@ -103,7 +103,7 @@ fn set(fd: BorrowedFd<'_>, request: libc::Ioctl, value: libc::c_ulong) -> io::Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::isolated::isolated;
+    use crate::testing::isolated;
 
     const TUN: &str = "/dev/net/tun";
 

@@ -9,8 +9,8 @@ use rustix::net::{SendFlags, sockopt};
 
 use super::packet::Format;
 use super::*;
-use crate::sys::isolated::isolated;
 use crate::sys::netlink::{Protocol, Socket};
+use crate::testing::isolated;
 
 fn event(seqnum: u64, subsystem: &str) -> Uevent {
     let own = [("DEVNAME", "/dev/nvme0"), ("NVME_AEN", "0x70f002"), ("NVME_TRTYPE", "tcp")];

@@ -13,6 +13,7 @@ use bpf::map::{Flags, Map};
 use bpf::object::{Object, OpenOptions};
 use bpf::program::attach::{At, IterTarget, KprobeOpts, PerfEventOpts, Rate, UprobeOpts, UsdtOpts};
 
+use plinth::testing::Patient;
 use rustix::mount::{UnmountFlags, unmount};
 
 use crate::compiled::objects;
@@ -133,7 +134,7 @@ fn root_kprobes_are_refused_where_the_kernel_has_none() {
 struct Probed {
     child: Child,
     input: ChildStdin,
-    output: BufReader<ChildStdout>,
+    output: ChildStdout,
 }
 
 impl Probed {
@@ -144,7 +145,7 @@ impl Probed {
             .spawn()
             .expect("probed can be run");
         let input = child.stdin.take().expect("a pipe");
-        let output = BufReader::new(child.stdout.take().expect("a pipe"));
+        let output = child.stdout.take().expect("a pipe");
         Self { child, input, output }
     }
 
@@ -152,7 +153,8 @@ impl Probed {
     fn say(&mut self, text: &str) -> Vec<i32> {
         writeln!(self.input, "{text}").expect("a pipe");
         let mut line = String::new();
-        self.output.read_line(&mut line).expect("an answer");
+        let mut output = BufReader::new(Patient::new(&mut self.output));
+        assert_ne!(output.read_line(&mut line).expect("an answer"), 0, "it ended");
         line.split_whitespace().map(|word| word.parse().expect("a number")).collect()
     }
 }

@@ -5,7 +5,9 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use plinth::testing::{Patient, ended, until};
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::time::Timespec;
 use serde_json::Value;
 
 use crate::manifests::alone;
@@ -242,7 +244,7 @@ impl Running {
     fn end(mut self, reader: &mut impl std::io::Read) -> (Option<i32>, String) {
         let mut rest = String::new();
         reader.read_to_string(&mut rest).expect("text");
-        (self.0.wait().expect("it ends").code(), rest)
+        (ended(&mut self.0).code(), rest)
     }
 }
 
@@ -265,18 +267,16 @@ fn root_a_stream_ends_in_good_order() {
     let _alone = alone();
     isolated(module_path!(), "root_a_stream_ends_in_good_order", || {
         let mut running = Running::start(&["run", &path("programs/exec"), "--events", "events"]);
-        let mut lines = BufReader::new(running.0.stdout.take().expect("a pipe"));
+        let mut lines = BufReader::new(Patient::new(running.0.stdout.take().expect("a pipe")));
         let mut line = String::new();
         // Programs start until one is seen: the command may not be attached yet.
-        while line.is_empty() {
+        until("one is seen", || {
             drop(Command::new("/bin/true").status());
             let ready = rustix::event::PollFlags::IN;
             let mut polled = [rustix::event::PollFd::new(lines.get_ref(), ready)];
-            let limit = rustix::time::Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
-            if rustix::event::poll(&mut polled, Some(&limit)).expect("poll") > 0 {
-                lines.read_line(&mut line).expect("a line");
-            }
-        }
+            rustix::event::poll(&mut polled, Some(&Timespec::default())).expect("poll") > 0
+        });
+        assert_ne!(lines.read_line(&mut line).expect("a line"), 0, "the command ended");
         let event: Value = serde_json::from_str(&line).expect("JSON");
         assert_eq!((&event["map"], &event["seq"]), (&"events".into(), &1.into()));
         assert!(event["data"]["comm"].is_string(), "{event}");
@@ -296,10 +296,10 @@ fn root_a_stream_without_reader_ends() {
     isolated(module_path!(), "root_a_stream_without_reader_ends", || {
         let mut running = Running::start(&["run", &path("programs/exec")]);
         drop(running.0.stdout.take());
-        assert_eq!(running.0.wait().expect("it ends").code(), Some(0));
+        assert_eq!(ended(&mut running.0).code(), Some(0));
         let mut said = String::new();
         let stderr = running.0.stderr.take();
-        stderr.expect("a pipe").read_to_string(&mut said).expect("text");
+        Patient::new(stderr.expect("a pipe")).read_to_string(&mut said).expect("text");
         assert_eq!(said, "", "a closed pipe is no failure");
     });
 }

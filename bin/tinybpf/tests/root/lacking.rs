@@ -265,12 +265,12 @@ fn root_not_root_with_and_without_capabilities() {
         }
         std::fs::copy(crate::said::TINYBPF, "/mnt/tinybpf").expect("a copy");
         let run = |have: &str, name: &str| {
-            let output = std::process::Command::new("setpriv")
+            let mut command = std::process::Command::new("setpriv");
+            command
                 .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
                 .args([format!("--inh-caps=-all{have}"), format!("--ambient-caps=-all{have}")])
-                .args(["/mnt/tinybpf", "run", &format!("/mnt/{name}.bpf.o"), "--duration", "1ms"])
-                .output()
-                .expect("setpriv(1) can be run");
+                .args(["/mnt/tinybpf", "run", &format!("/mnt/{name}.bpf.o"), "--duration", "1ms"]);
+            let output = plinth::testing::output(&mut command);
             let error = String::from_utf8_lossy(&output.stderr).into_owned();
             (output.status.code(), error)
         };

@@ -100,12 +100,12 @@ fn plain(words: &[&str]) -> u8 {
 /// The same in a process that dies behind an action; whether it lived to the end.
 fn killed(module: &str, test: &str, words: &[&str], at: u32) -> bool {
     let inner = module.split_once("::").map_or("", |(_, inner)| inner);
-    let output = Command::new(std::env::current_exe().expect("the test"))
+    let mut command = Command::new(std::env::current_exe().expect("the test"));
+    command
         .args(["--exact", &format!("{inner}::{test}"), "--nocapture", "--test-threads=1"])
         .env(KILL_AT, at.to_string())
-        .env(WORDS, words.join("\n"))
-        .output()
-        .expect("the test's own process");
+        .env(WORDS, words.join("\n"));
+    let output = plinth::testing::output(&mut command);
     use std::os::unix::process::ExitStatusExt as _;
     let is_killed = output.status.signal() == Some(Signal::KILL.as_raw());
     let said = String::from_utf8_lossy(&output.stdout);
@@ -352,7 +352,7 @@ fn root_applies_come_one_after_the_other() {
         };
         let all: Vec<_> = (0..4).map(start).collect();
         for mut one in all {
-            assert_eq!(one.wait().expect("it ends").code(), Some(0));
+            assert_eq!(plinth::testing::ended(&mut one).code(), Some(0));
         }
         assert_more(others, 3, "by four at once");
         // One that holds on for too long is told of.

@@ -15,6 +15,7 @@ use bpf::program::network::{
 };
 use bpf::program::{Program, TestRun};
 use bpf::value::Value;
+use plinth::testing::{output, ready};
 
 use crate::support::{ip, isolated, number, object, shown};
 
@@ -24,12 +25,12 @@ fn knock() {
     let to = socket.local_addr().expect("an address");
     socket.send_to(b"knock", to).expect("sent");
     let mut bytes = [0; 16];
-    assert_eq!(socket.recv(&mut bytes).expect("received"), 5);
+    assert_eq!(ready(&socket).recv(&mut bytes).expect("received"), 5);
 }
 
 /// The queueing disciplines of this namespace.
 fn disciplines() -> String {
-    let output = Command::new("tc").args(["qdisc", "show"]).output().expect("tc(8) can be run");
+    let output = output(Command::new("tc").args(["qdisc", "show"]));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 

@@ -115,7 +115,7 @@ fn root_a_million_edges_lose_no_wakeup() {
         let (mut next, mut stalls) = (0, 0);
         let (mut lines, mut cold) = (Rng::seeded(1), Cold::new());
         let mut events = Events::with_capacity(4);
-        while next < MILLION && stalls < 10 {
+        while next < MILLION && stalls < 10 && !producer.is_finished() {
             poll.poll(&mut events, Some(STALLED)).expect("a turn");
             if events.is_empty() && reader.pending() {
                 // Unless the news of it are just on their way.

@@ -3,6 +3,7 @@
 
 use std::process::Command;
 
+use plinth::testing::output;
 use serde_json::Value;
 
 pub(crate) const TINYBPF: &str = env!("CARGO_BIN_EXE_tinybpf");
@@ -22,7 +23,7 @@ pub(crate) fn tinybpf(words: &[&str]) -> Said {
 /// The same, run by another command that changes what it may do: that one's words come first.
 pub(crate) fn under(runner: &[&str], words: &[&str]) -> Said {
     let all = [runner, &[TINYBPF], words].concat();
-    let output = Command::new(all[0]).args(&all[1..]).output().expect(all[0]);
+    let output = output(Command::new(all[0]).args(&all[1..]));
     Said {
         code: output.status.code(),
         out: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -10,12 +10,10 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use plinth::testing::output;
 use rustix::mount::{MountFlags, mount};
 
 use crate::compiled::objects;
-
-/// Set in the process that [`isolated`] starts.
-const INSIDE: &str = "TINYBPF_TEST_INSIDE";
 
 /// The path of a compiled object; `broken/x` for one of the broken ones.
 pub(crate) fn object(name: &str) -> PathBuf {
@@ -25,29 +23,12 @@ pub(crate) fn object(name: &str) -> PathBuf {
 /// Runs `body` alone in a process with mount and network namespaces of its own: that of the test
 /// `name` in the module with the path `module`, which calls this.
 pub(crate) fn isolated(module: &str, name: &str, body: impl FnOnce()) {
-    if std::env::var_os(INSIDE).is_some() {
-        mount_all();
-        return body();
-    }
+    // Outside, so that it is not compiled in there.
     objects();
-    let inner = module.split_once("::").map_or("", |(_, inner)| inner);
-    let name = &format!("{inner}::{name}");
-    let test = std::env::current_exe().expect("the test's own path");
-    let output = Command::new("unshare")
-        .args(["--mount", "--net", "--propagation", "private"])
-        .arg(test)
-        .args(["--exact", name, "--nocapture", "--test-threads=1"])
-        .env(INSIDE, "1")
-        .output()
-        .expect("unshare(1) can be run");
-    let text = String::from_utf8_lossy(&output.stdout);
-    let ran = text.contains("1 passed");
-    assert!(
-        output.status.success() && ran,
-        "{name} in its own process ({}):\n{text}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    );
+    if plinth::testing::isolated(module, name) {
+        mount_all();
+        body();
+    }
 }
 
 fn mount_all() {
@@ -90,7 +71,7 @@ pub(crate) fn shown(kind: &str, how: &str) {
 
 /// Runs ip(8) in the test's network namespace.
 pub(crate) fn ip(words: &str) {
-    let output = Command::new("ip").args(words.split(' ')).output().expect("ip(8) can be run");
+    let output = output(Command::new("ip").args(words.split(' ')));
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "ip {words}: {error}");
 }

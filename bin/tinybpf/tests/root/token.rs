@@ -10,6 +10,7 @@ use std::process::Command;
 
 use bpf::error::Kind;
 use bpf::object::{OpenOptions, Token};
+use plinth::testing::{LONG, finished, until};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create,
     fsconfig_set_string, fsmount, fsopen, move_mount,
@@ -51,6 +52,7 @@ fn receive(stream: &UnixStream) -> OwnedFd {
 /// In the user namespace: begins a mount there, has it delegated to, uses it.
 fn inside(socket: &Path) {
     let stream = UnixStream::connect(socket).expect("the outer process listens");
+    stream.set_read_timeout(Some(LONG)).expect("a limit");
     let context = fsopen("bpf", FsOpenFlags::FSOPEN_CLOEXEC).expect("a new bpf file system");
     send(&stream, context.as_fd());
     let mounted = receive(&stream);
@@ -76,14 +78,23 @@ fn root_a_token_lets_a_user_namespace_load() {
     isolated(module_path!(), NAME, || {
         let socket = std::env::temp_dir().join(format!("tinybpf-token-{}", std::process::id()));
         let listener = UnixListener::bind(&socket).expect("a socket");
-        let child = Command::new("unshare")
+        let mut child = Command::new("unshare")
             .args(["--user", "--map-root-user", "--mount"])
             .arg(std::env::current_exe().expect("the test's own path"))
             .args(["--exact", &format!("token::{NAME}"), "--nocapture"])
             .env(SOCKET, &socket)
             .spawn()
             .expect("unshare(1) can be run");
-        let (stream, _) = listener.accept().expect("the inner process");
+        listener.set_nonblocking(true).expect("set");
+        let mut stream = None;
+        until("the inner process is there", || {
+            stream = listener.accept().ok();
+            let over = child.try_wait().expect("a child of ours");
+            assert!(stream.is_some() || over.is_none(), "in the user namespace: {over:?}");
+            stream.is_some()
+        });
+        let (stream, _) = stream.expect("it is there");
+        stream.set_read_timeout(Some(LONG)).expect("a limit");
         std::fs::remove_file(&socket).expect("no longer needed");
         let context = receive(&stream);
         for what in ["delegate_cmds", "delegate_maps", "delegate_progs", "delegate_attachs"] {
@@ -93,7 +104,7 @@ fn root_a_token_lets_a_user_namespace_load() {
         let flags = FsMountFlags::FSMOUNT_CLOEXEC;
         let mounted = fsmount(context.as_fd(), flags, MountAttrFlags::empty()).expect("mounted");
         send(&stream, mounted.as_fd());
-        let output = child.wait_with_output().expect("it ends");
+        let output = finished(child);
         assert!(output.status.success(), "in the user namespace: {}", output.status);
         shown("token", "run");
     });
