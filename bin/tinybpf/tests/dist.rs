@@ -168,8 +168,8 @@ fn the_unit_keeps_what_pins_need_and_survives_its_command() {
 }
 
 #[test]
-fn the_hooks_are_shell_and_take_exactly_what_the_early_manifest_names() {
-    let installed = Installed::new("dist-hooks");
+fn the_hooks_are_shell() {
+    let installed = Installed::new("dist-shell");
     for file in installed.files() {
         if file.contains("initramfs-tools") || file.contains("dracut") {
             let shell = if file.ends_with("module-setup.sh") { "bash" } else { "sh" };
@@ -177,34 +177,116 @@ fn the_hooks_are_shell_and_take_exactly_what_the_early_manifest_names() {
             assert!(read.is_ok_and(|status| status.success()), "{file} is no {shell}");
         }
     }
-    // dracut's functions are stood in for by ones that say what they were asked.
-    let manifest = installed.root.join("opt/etc/tinybpf/initramfs.toml");
-    fs::create_dir_all(manifest.parent().expect("it has one")).expect("writable");
-    let text = "[[object]]\npath = \"/a.bpf.o\"\n btf=\"/b.btf\"\n# path = \"/c.bpf.o\"\n\
-                [[object]]\npath = \"/a.bpf.o\"\n[[object.attach]]\nhook = \"tc:lo/ingress\"\n";
-    fs::write(&manifest, text).expect("writable");
-    let module = installed.root.join("opt/plinth/lib/dracut/modules.d/90tinybpf/module-setup.sh");
-    let script = format!(
-        "require_binaries() {{ echo \"needs $*\"; }}; inst() {{ echo \"inst $*\"; }}
-         inst_simple() {{ echo \"simple $*\"; }}; inst_hook() {{ echo \"hook $1 $2\"; }}
-         instmods() {{ echo \"modules $*\"; }}; moddir=x; dracutsysrootdir={}
-         . {}; check && install && installkernel",
-        installed.root.display(),
-        module.display()
-    );
-    let said = Command::new("bash").args(["-euc", &script]).output().expect("bash");
-    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
-    let text = String::from_utf8_lossy(&said.stdout).into_owned();
-    assert_eq!(
-        text.lines().collect::<Vec<_>>(),
-        [
-            "needs /opt/plinth/sbin/tinybpf",
-            "inst /opt/plinth/sbin/tinybpf /usr/sbin/tinybpf",
-            "simple /opt/etc/tinybpf/initramfs.toml",
-            "simple /a.bpf.o",
-            "simple /b.btf",
-            "hook pre-pivot 50",
-            "modules sch_ingress cls_bpf",
-        ]
-    );
+}
+
+/// The hooks with the real program, which says what a manifest names.
+#[cfg(feature = "libbpf")]
+mod hooks {
+    use std::process::Output;
+
+    use super::*;
+
+    /// Every way to write a file down that TOML has, and ways not to.
+    const NAMED: &str = r#"
+version = 1
+object = [{ name = "inline", path = "/inline.bpf.o", btf = '/inline.btf' }]
+"#;
+    const TABLES: &str = r#"
+version = 1
+[[object]]
+name = "a"
+path = "/a.bpf.o"
+ btf="/b.btf"
+# path = "/comment.bpf.o"
+[[object]]
+name = "literal"
+path = '/with "quotes".bpf.o'
+when = { kernel = ">=999.0", path_exists = "/condition" }
+[[object]]
+name = "escaped"
+"path" = "/\u0065scaped.bpf.o"
+[object.set]
+text = """
+path = "/text.bpf.o"
+"""
+"#;
+
+    fn installed(name: &str, manifest: &str) -> Installed {
+        let installed = Installed::new(name);
+        let program = installed.root.join("opt/plinth/sbin/tinybpf");
+        fs::remove_file(&program).expect("it was installed");
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_tinybpf"), program).expect("writable");
+        let place = installed.root.join("opt/etc/tinybpf/initramfs.toml");
+        fs::create_dir_all(place.parent().expect("it has one")).expect("writable");
+        fs::write(place, manifest).expect("writable");
+        installed
+    }
+
+    /// Runs dracut's module; its functions are stood in for by ones that say what they were asked.
+    fn dracut(installed: &Installed) -> Output {
+        let module = "opt/plinth/lib/dracut/modules.d/90tinybpf/module-setup.sh";
+        let script = format!(
+            "require_binaries() {{ echo \"needs $*\"; }}; inst() {{ echo \"inst $*\"; }}
+             inst_simple() {{ echo \"simple $*\"; }}; inst_hook() {{ echo \"hook $1 $2\"; }}
+             moddir=x; dracutsysrootdir={}
+             . {}; check && install",
+            installed.root.display(),
+            installed.root.join(module).display()
+        );
+        Command::new("bash").args(["-euc", &script]).output().expect("bash")
+    }
+
+    /// Runs the hook of initramfs-tools in the same way.
+    fn initramfs_tools(installed: &Installed) -> Output {
+        let hook = installed.text("opt/plinth/share/initramfs-tools/hooks/tinybpf");
+        let functions = "copy_exec() { echo \"exec $*\"; }; copy_file() { echo \"file $*\"; }";
+        let script = hook
+            .replace(". /usr/share/initramfs-tools/hook-functions", functions)
+            .replace("/opt/", &format!("{}/opt/", installed.root.display()));
+        let shell = ["-uc", &script, "hook", ""];
+        Command::new("sh").args(shell).env("DESTDIR", "/nowhere").output().expect("a shell")
+    }
+
+    fn lines(output: &Output, installed: &Installed) -> Vec<String> {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let root = installed.root.display().to_string();
+        let text = String::from_utf8_lossy(&output.stdout).replace(&root, "");
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn take_exactly_what_the_early_manifest_names() {
+        let inline = ["/inline.bpf.o", "/inline.btf"];
+        let tables = ["/a.bpf.o", "/b.btf", "/escaped.bpf.o", "/with \"quotes\".bpf.o"];
+        for (at, (manifest, files)) in
+            [(NAMED, &inline[..]), (TABLES, &tables[..])].into_iter().enumerate()
+        {
+            let installed = installed(&format!("dist-hooks-{at}"), manifest);
+            let mut wanted = vec![
+                "needs /opt/plinth/sbin/tinybpf".to_owned(),
+                "inst /opt/plinth/sbin/tinybpf /usr/sbin/tinybpf".to_owned(),
+                "simple /opt/etc/tinybpf/initramfs.toml".to_owned(),
+            ];
+            wanted.extend(files.iter().map(|file| format!("simple {file}")));
+            wanted.push("hook pre-pivot 50".to_owned());
+            assert_eq!(lines(&dracut(&installed), &installed), wanted);
+            let early = "/opt/etc/tinybpf/initramfs.toml";
+            let mut wanted = vec![
+                "exec /opt/plinth/sbin/tinybpf /usr/sbin/tinybpf".to_owned(),
+                format!("file manifest {early} {early}"),
+            ];
+            wanted.extend(files.iter().map(|file| format!("file object {file} {file}")));
+            assert_eq!(lines(&initramfs_tools(&installed), &installed), wanted);
+        }
+    }
+
+    #[test]
+    fn refuse_a_manifest_that_is_wrong() {
+        let installed = installed("dist-hooks-wrong", "version = 1\nobjcet = []\n");
+        for output in [dracut(&installed), initramfs_tools(&installed)] {
+            assert!(!output.status.success(), "{output:?}");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(said.contains("initramfs.toml:2:1: "), "{said}");
+        }
+    }
 }

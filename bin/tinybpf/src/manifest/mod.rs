@@ -31,7 +31,7 @@ pub mod when;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use plinth::config::toml::{Problem, Sources, Spanned};
 use plinth::sorting;
@@ -206,6 +206,14 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// Every file that the manifest names, those of objects with conditions too: what it needs on
+    /// another machine, or in an initramfs.
+    #[must_use]
+    pub fn files(&self) -> BTreeSet<&str> {
+        let named = self.objects.iter().flat_map(|it| [Some(&it.path), it.btf.as_ref()]);
+        sorting::gather(named.flatten().map(|it| it.get_ref().as_str()))
+    }
+
     /// A problem at the place of a value.
     #[must_use]
     pub fn problem<T>(&self, at: &Spanned<T>, message: impl Into<String>) -> Problem {

@@ -15,22 +15,16 @@ depends() {
     return 0
 }
 
-installkernel() {
-    # Tracing and packet hooks need no modules; the classic hook of traffic control does.
-    if grep -q '"tc:' "${dracutsysrootdir-}$manifest"; then
-        instmods sch_ingress cls_bpf
-    fi
-}
-
 install() {
-    local file
+    local root=${dracutsysrootdir-} files file
+    # The program says what the manifest names; it knows TOML. A manifest that is wrong is said now,
+    # not at the boot.
+    files=$("$root@SBINDIR@/tinybpf" check --files "$root$manifest") || return 1
     inst @SBINDIR@/tinybpf /usr/sbin/tinybpf
     inst_simple "$manifest"
-    # Every absolute path of a line `path = "..."` or `btf = "..."`.
     while read -r file; do
-        inst_simple "$file"
-    done < <(sed -n 's/^[[:space:]]*\(path\|btf\)[[:space:]]*=[[:space:]]*"\(\/[^"]*\)".*/\2/p' \
-        "${dracutsysrootdir-}$manifest" | sort -u)
+        [[ -z $file ]] || inst_simple "$file"
+    done <<< "$files"
     # shellcheck disable=SC2154 # moddir is dracut's
     inst_hook pre-pivot 50 "$moddir/tinybpf-apply.sh"
 }

@@ -9,10 +9,10 @@ use plinth::cli::{Arity, Command, Positional};
 use super::Args;
 use super::flags::{
     ALL, ATTACH, BYTES, CGROUP, COUNT, CTX, DATA, DEFAULTS, DROP_VAR, DURATION, ENTRIES, ENUM,
-    EVENTS, FILTER, FOLLOW, FORCE, FORMAT, FULL, HOLD, HOOK, IFACE, INT64, INTERVAL, ITER_MAP,
-    KCONFIG, KEEP_MAPS, KEY_SIZE, LEVEL, MAP_FLAGS, MAP_TYPE, NO_NUL, OFFLINE, ON, OUT, PADDING,
-    PIN, PIN_DIR, PROG, RATE, RAW, REPEAT, REPLACE, REQUIRE, RESIZE, REUSE, SET, SKELETON, SKIP,
-    TYPE, TYPES, VALUE_SIZE, VARIANT, WRITE,
+    EVENTS, FILES, FILTER, FOLLOW, FORCE, FORMAT, FULL, HOLD, HOOK, IFACE, INT64, INTERVAL,
+    ITER_MAP, KCONFIG, KEEP_MAPS, KEY_SIZE, LEVEL, MAP_FLAGS, MAP_TYPE, NO_NUL, OFFLINE, ON, OUT,
+    PADDING, PIN, PIN_DIR, PROG, RATE, RAW, REPEAT, REPLACE, REQUIRE, RESIZE, REUSE, SET, SKELETON,
+    SKIP, TYPE, TYPES, VALUE_SIZE, VARIANT, WRITE,
 };
 
 const fn word(name: &'static str, help: &'static str, arity: Arity) -> Positional<Args> {
@@ -191,7 +191,7 @@ pub(super) const COMMANDS: &[Command<Args>] = &[
     Command {
         name: "check",
         summary: "check a manifest, and show what `apply` would change",
-        flags: &[],
+        flags: &[FILES],
         positionals: &[MANIFEST],
     },
     Command {

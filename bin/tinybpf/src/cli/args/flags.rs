@@ -485,6 +485,11 @@ pub(super) const FULL: Flag<Args> =
         args.full = true;
         Ok(())
     });
+pub(super) const FILES: Flag<Args> =
+    Flag::switch(None, "files", "print the files that it names instead", |args: &mut Args, _| {
+        args.files = true;
+        Ok(())
+    });
 pub(super) const FOLLOW: Flag<Args> =
     Flag::switch(Some('f'), "follow", "go on until a signal comes", |args: &mut Args, _| {
         args.follow = true;

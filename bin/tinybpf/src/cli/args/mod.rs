@@ -177,6 +177,8 @@ pub struct Args {
     pub require: Vec<String>,
     /// All of it.
     pub full: bool,
+    /// The files that a manifest names.
+    pub files: bool,
     /// Go on until a signal comes.
     pub follow: bool,
 }

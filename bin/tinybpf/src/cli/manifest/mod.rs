@@ -107,7 +107,12 @@ fn try_apply(args: &Args, world: &mut World<'_>) -> Result<u8, Stop> {
 /// `tinybpf check`
 pub(super) fn check(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
     let mut checked = || -> Result<u8, Stop> {
-        let read = judge(parse(args)?)?;
+        let parsed = parse(args)?;
+        if args.files {
+            world.print(&report::files(&parsed.1.files(), args.json))?;
+            return Ok(0);
+        }
+        let read = judge(parsed)?;
         let (state, facts) = known(&read, args);
         let plan = plan(&read, &state, &facts, args);
         let is_pending =

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What the commands of a manifest say.
 
+use std::collections::BTreeSet;
+
 use plinth::err::{Failure, tell};
 use plinth::text::{Table, escape_control};
 use serde_json::{Value as Json, json};
@@ -94,6 +96,14 @@ pub(super) fn health(health: &[(String, String, Health)], json: bool) -> String 
         })
         .collect();
     table(&["OBJECT", "STATE", "PIN"], ["name", "state", "pin"], &rows, json)
+}
+
+/// Files, each on its line.
+pub(super) fn files(files: &BTreeSet<&str>, json: bool) -> String {
+    if json {
+        return format!("{}\n", json!(files));
+    }
+    files.iter().map(|file| format!("{file}\n")).collect()
 }
 
 fn table(
