@@ -48,22 +48,29 @@ impl Host<'_> {
     /// # Errors
     /// systemctl cannot be asked.
     pub fn activities(&self) -> Result<BTreeMap<Name, Activity>, HostError> {
-        match self.manager {
+        let mut found = match self.manager {
             Manager::Systemd => {
                 let properties = "--property=Id,ActiveState,MainPID";
                 // A pattern matches loaded units only, and those are all that can be active.
                 let words = ["show", properties, "microvm@*.service"];
-                Ok(parse(&self.systemctl(&words, SHORT)?))
+                parse(&self.systemctl(&words, SHORT)?)
             }
-            Manager::Own => {
-                let names = self.names()?.into_iter();
-                let running = names.filter_map(|name| {
-                    let pid = self.process(&name)?;
-                    Some((name, Activity { active: true, pid: Some(pid) }))
-                });
-                Ok(running.collect())
-            }
-        }
+            Manager::Own => BTreeMap::new(),
+        };
+        let names = self.names()?.into_iter();
+        found.extend(names.filter_map(|name| Some((name.clone(), self.of_ours(&name)?))));
+        Ok(found)
+    }
+
+    /// Whether a machine runs that we have started, so that no service manager knows of it.
+    #[must_use]
+    pub fn is_ours(&self, name: &Name) -> bool {
+        self.process(name).is_some()
+    }
+
+    /// What runs of a machine that we have started, of which no service manager knows.
+    fn of_ours(&self, name: &Name) -> Option<Activity> {
+        self.process(name).map(|pid| Activity { active: true, pid: Some(pid) })
     }
 
     /// Whether a machine runs.
@@ -71,17 +78,15 @@ impl Host<'_> {
     /// # Errors
     /// As for [`Host::activities`].
     pub fn activity(&self, name: &Name) -> Result<Activity, HostError> {
-        match self.manager {
-            Manager::Systemd => {
+        match (self.of_ours(name), self.manager) {
+            (Some(activity), _) => Ok(activity),
+            (None, Manager::Systemd) => {
                 let unit = name.unit();
                 let words = ["show", "--property=Id,ActiveState,MainPID", &unit];
                 let found = parse(&self.systemctl(&words, SHORT)?);
                 Ok(found.get(name).copied().unwrap_or_default())
             }
-            Manager::Own => {
-                let pid = self.process(name);
-                Ok(Activity { active: pid.is_some(), pid })
-            }
+            (None, Manager::Own) => Ok(Activity::default()),
         }
     }
 

@@ -7,6 +7,9 @@ use std::path::PathBuf;
 
 use super::Ground;
 
+/// What stands for systemctl, and knows no units: what it was asked to do goes to a file.
+const SYSTEMCTL: &str = "case $1 in show) ;; *) echo \"$*\" >>\"$GROUND/asked\";; esac";
+
 /// The directory of the machine `a`.
 fn at(ground: &Ground) -> PathBuf {
     ground.0.join("root/var/lib/microvms/a")
@@ -17,7 +20,7 @@ fn create(ground: &Ground, hypervisor: &str) -> String {
     ground.program("bin/sleeper", hypervisor);
     let path = ground.write(
         "a.toml",
-        "kernel = \"/vmlinuz\"\nqemu.binary = \"sleeper\"\n[binScripts]\n\
+        "kernel = \"/vmlinuz\"\nsocket = false\nqemu.binary = \"sleeper\"\n[binScripts]\n\
          tap-up = \"echo up >>log\"\ntap-down = \"echo down >>log\"\n",
     );
     ground.said(&["create", "a", &path]);
@@ -44,4 +47,58 @@ fn a_machine_whose_package_is_gone_is_broken_and_can_be_mended() {
     assert!(ground.said(&["update", "a"]).starts_with("Updated to "));
     assert!(ground.said(&["list"]).contains("not booted"));
     assert_eq!(ground.run(&["rollback", "a"]).0, Some(4), "what was gone is no earlier package");
+}
+
+#[test]
+fn a_machine_in_the_foreground_of_a_host_with_units_runs_for_all_commands() {
+    let ground = Ground::new("behind");
+    ground.program("bin/systemctl", SYSTEMCTL);
+    fs::create_dir_all(ground.0.join("root/run/systemd/system")).expect("directories");
+    create(&ground, "echo runs >>log\nexec sleep 100");
+    let log = || fs::read_to_string(at(&ground).join("log")).unwrap_or_default();
+    let asked = || fs::read_to_string(ground.0.join("asked")).unwrap_or_default();
+    for (end, left) in [("stop", "stop microvm@a.service\n"), ("restart", "restart microvm@a")] {
+        let ended = std::thread::scope(|scope| {
+            let foreground = scope.spawn(|| ground.run(&["run", "a", "--setup"]));
+            while !log().ends_with("runs\n") {
+                assert!(!foreground.is_finished(), "it does not run");
+                std::thread::yield_now();
+            }
+            let listed = ground.said(&["list", "--json"]);
+            assert!(listed.contains("\"active\": true"), "{listed}");
+            assert!(ground.said(&["status", "a"]).starts_with("a: running (process "));
+            fs::write(ground.0.join("asked"), "").expect("a file");
+            let refused: [&[&str]; 4] = [
+                &["start", "a"],
+                &["run", "a", "--setup"],
+                &["remove", "a", "--yes"],
+                &["volume", "grow", "a", "x.img", "--size", "1"],
+            ];
+            for words in refused {
+                let (status, _, err) = ground.run(words);
+                assert_eq!(status, Some(5), "{words:?}: {err}");
+                assert!(err.ends_with("MicroVM a is running\n"), "{words:?}: {err}");
+            }
+            assert_eq!(asked(), "");
+            ground.said(&[end, "a"]);
+            foreground.join().expect("a thread")
+        });
+        assert_eq!(ended.0, Some(143), "{}", ended.2);
+        assert!(asked().starts_with(left), "{}", asked());
+        assert_eq!(log(), "up\nruns\ndown\n");
+        assert_eq!(ground.run(&["status", "a"]).0, Some(1));
+        fs::remove_file(at(&ground).join("log")).expect("removed");
+    }
+}
+
+#[test]
+fn a_restart_goes_on_past_a_machine_that_cannot_be_started() {
+    let ground = Ground::new("past");
+    let path = create(&ground, "exec sleep 100");
+    ground.said(&["create", "b", &path]);
+    fs::remove_dir_all(at(&ground).join("gen")).expect("removed");
+    let (status, _, err) = ground.run(&["restart", "a", "b"]);
+    assert_eq!(status, Some(4), "{err}");
+    assert!(ground.said(&["status", "b"]).starts_with("b: running"));
+    ground.said(&["stop", "b"]);
 }

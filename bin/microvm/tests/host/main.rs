@@ -160,7 +160,8 @@ fn a_machine_from_its_creation_to_its_removal() {
 fn a_root_may_be_relative() {
     let ground = Ground::new("relative");
     ground.program("bin/sleeper", "exec sleep 1000");
-    let path = ground.write("a.toml", "kernel = \"/vmlinuz\"\nqemu.binary = \"sleeper\"\n");
+    let path = ground
+        .write("a.toml", "kernel = \"/vmlinuz\"\nsocket = false\nqemu.binary = \"sleeper\"\n");
     let here = |words: &[&str]| {
         let path = format!("{}:/usr/bin:/bin", ground.0.join("bin").display());
         let mut command = Command::new(PROGRAM);
@@ -178,7 +179,7 @@ fn a_machine_in_the_foreground_has_its_status_and_leaves_nothing() {
     let ground = Ground::new("foreground");
     let path = ground.write(
         "a.toml",
-        "kernel = \"/vmlinuz\"\nqemu.binary = \"sleeper\"\n[binScripts]\n\
+        "kernel = \"/vmlinuz\"\nsocket = false\nqemu.binary = \"sleeper\"\n[binScripts]\n\
          tap-up = \"echo up >>log\"\ntap-down = \"echo down >>log\"\n",
     );
     ground.said(&["create", "a", &path]);
@@ -218,7 +219,7 @@ fn a_machine_in_the_foreground_has_its_status_and_leaves_nothing() {
 fn a_machine_that_another_command_works_on_is_left_alone() {
     let ground = Ground::new("locked");
     ground.program("bin/sleeper", "exec sleep 100");
-    let text = "kernel = \"/vmlinuz\"\nqemu.binary = \"sleeper\"\n";
+    let text = "kernel = \"/vmlinuz\"\nsocket = false\nqemu.binary = \"sleeper\"\n";
     let path = ground.write("a.toml", text);
     ground.said(&["create", "a", &path]);
     ground.write("a.toml", &format!("mem = 300\n{text}"));

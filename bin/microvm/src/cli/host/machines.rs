@@ -89,7 +89,7 @@ pub(super) fn conclude(
         (true, true, _) => world.print(&format!("No reboot of MicroVM {name} required.\n")),
         (true, false, true) => {
             world.print(&format!("Rebooting MicroVM {name}\n"))?;
-            super::running::restart_names(host, std::slice::from_ref(name), true)
+            super::running::restart_names(host, std::slice::from_ref(name), true).map(drop)
         }
         (true, false, false) => {
             let next = paint(args, world).command(&format!("microvm restart {name}"));
@@ -97,7 +97,7 @@ pub(super) fn conclude(
         }
         (false, _, true) => {
             world.print(&format!("Booting MicroVM {name}\n"))?;
-            super::running::restart_names(host, std::slice::from_ref(name), true)
+            super::running::restart_names(host, std::slice::from_ref(name), true).map(drop)
         }
         (false, _, false) => Ok(()),
     }

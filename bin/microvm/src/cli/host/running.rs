@@ -66,12 +66,33 @@ pub(super) fn start(args: &Args, host: &Host<'_>, _world: &mut World<'_>) -> Res
 pub(super) fn start_names(host: &Host<'_>, names: &[Name], wait: bool) -> Result<u8, Failure> {
     exist(host, names)?;
     match host.manager {
-        Manager::Systemd => host.order("start", names, wait).map(|()| 0).map_err(fail),
+        Manager::Systemd => {
+            let (running, units): (Vec<Name>, Vec<Name>) =
+                names.iter().cloned().partition(|name| host.is_ours(name));
+            end(host, &left(host, &units))?;
+            if !units.is_empty() {
+                host.order("start", &units, wait).map_err(fail)?;
+            }
+            for_each(&running, |name| Err(fail(HostError::Running(name.clone()))))
+        }
         Manager::Own => for_each(names, |name| {
             let _lock = host.lock(name).map_err(fail)?;
             host.start(name).map_err(fail)
         }),
     }
+}
+
+/// The machines of which something is there that this program has set up, and no unit knows.
+fn left(host: &Host<'_>, names: &[Name]) -> Vec<Name> {
+    names.iter().filter(|name| host.is_left(name)).cloned().collect()
+}
+
+/// Ends machines that this program has started, and takes down what they left.
+fn end(host: &Host<'_>, names: &[Name]) -> Result<u8, Failure> {
+    for_each(names, |name| {
+        let _lock = host.lock(name).map_err(fail)?;
+        host.stop(name).map_err(fail)
+    })
 }
 
 fn exist(host: &Host<'_>, names: &[Name]) -> Result<(), Failure> {
@@ -86,24 +107,27 @@ pub(super) fn stop(args: &Args, host: &Host<'_>, _world: &mut World<'_>) -> Resu
 pub(super) fn stop_names(host: &Host<'_>, names: &[Name], wait: bool) -> Result<u8, Failure> {
     exist(host, names)?;
     match host.manager {
-        Manager::Systemd => host.order("stop", names, wait).map(|()| 0).map_err(fail),
-        Manager::Own => for_each(names, |name| {
-            let _lock = host.lock(name).map_err(fail)?;
-            host.stop(name).map_err(fail)
-        }),
+        Manager::Systemd => {
+            host.order("stop", names, wait).map_err(fail)?;
+            end(host, &left(host, names))
+        }
+        Manager::Own => end(host, names),
     }
 }
 
 /// `microvm restart`
 pub(super) fn restart(args: &Args, host: &Host<'_>, _: &mut World<'_>) -> Result<u8, Failure> {
-    restart_names(host, &names(args)?, !args.host.no_block).map(|()| 0)
+    restart_names(host, &names(args)?, !args.host.no_block)
 }
 
-pub(super) fn restart_names(host: &Host<'_>, names: &[Name], wait: bool) -> Result<(), Failure> {
+pub(super) fn restart_names(host: &Host<'_>, names: &[Name], wait: bool) -> Result<u8, Failure> {
     exist(host, names)?;
     match host.manager {
-        Manager::Systemd => host.order("restart", names, wait).map_err(fail),
-        Manager::Own => names.iter().try_for_each(|name| {
+        Manager::Systemd => {
+            let status = end(host, &left(host, names))?;
+            host.order("restart", names, wait).map(|()| status).map_err(fail)
+        }
+        Manager::Own => for_each(names, |name| {
             let _lock = host.lock(name).map_err(fail)?;
             host.stop(name).and_then(|()| host.start(name)).map_err(fail)
         }),

@@ -105,7 +105,7 @@ impl Host<'_> {
         let status = attend(child, signals);
         let _lock = self.lock_within(name, LOCK_PATIENCE)?;
         // Whoever stopped it has taken it down, and may have started another.
-        if self.process(name).is_none() {
+        if self.is_left(name) && self.process(name).is_none() {
             work.tear_down();
         }
         status
@@ -122,6 +122,13 @@ impl Host<'_> {
         }
         work.tear_down();
         Ok(())
+    }
+
+    /// Whether something is there that we have set up for a machine and not taken down: it runs, or
+    /// died.
+    #[must_use]
+    pub fn is_left(&self, name: &Name) -> bool {
+        self.directory(name).join(PROCESS).symlink_metadata().is_ok()
     }
 
     /// Asks the machine to stop, as the package that runs says; nothing if it has no way to.
