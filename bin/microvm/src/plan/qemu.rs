@@ -356,7 +356,17 @@ fn control(b: &mut Builder, facts: &Facts<'_>) {
     }
     if vm.hotplug_mem > 0 {
         b.from("hotplugMem", "memory that can be added");
-        b.pair("-object", format!("memory-backend-ram,id=vmem0,size={}M", vm.hotplug_mem));
+        let size = vm.hotplug_mem;
+        // A daemon must see what the guest puts there, as it sees the rest.
+        let is_shared = vm.shares_of(Proto::Virtiofs).next().is_some();
+        b.pair(
+            "-object",
+            if is_shared {
+                format!("memory-backend-memfd,id=vmem0,size={size}M,share=on")
+            } else {
+                format!("memory-backend-ram,id=vmem0,size={size}M")
+            },
+        );
         let plugged = vm.hotplugged_mem;
         b.pair("-device", format!("virtio-mem-pci,id=vm0,memdev=vmem0,requested-size={plugged}M"));
     }
