@@ -291,7 +291,7 @@ fn root_image(b: &mut Builder, facts: &Facts<'_>) {
     let drive = format!(
         "id=store,format=raw,read-only=on,file={},if=none,aio={}",
         quote::qemu_file(image),
-        vm.qemu.aio
+        aio(vm, false),
     );
     let legacy = if facts.pci { ",disable-legacy=on" } else { "" };
     b.pair("-drive", drive);
@@ -372,6 +372,11 @@ fn control(b: &mut Builder, facts: &Facts<'_>) {
     }
 }
 
+/// How a disk is read and written: what is native goes past the cache, or QEMU refuses it.
+fn aio(vm: &Vm, direct: bool) -> &str {
+    if vm.qemu.aio == "native" && !direct { "threads" } else { &vm.qemu.aio }
+}
+
 fn disk(b: &mut Builder, facts: &Facts<'_>, at: usize, volume: &Volume) {
     let id = format!("vd{}", drive_letter(facts.vm, at));
     let cache = if volume.direct { ",cache=none" } else { "" };
@@ -381,7 +386,7 @@ fn disk(b: &mut Builder, facts: &Facts<'_>, at: usize, volume: &Volume) {
         format!(
             "id={id},format=raw,file={},if=none,aio={},discard=unmap{cache},read-only={read_only}",
             quote::qemu_file(&volume.image),
-            facts.vm.qemu.aio,
+            aio(facts.vm, volume.direct),
         ),
     );
     let serial = volume.serial.as_ref().map(|it| format!(",serial={}", value(it)));
