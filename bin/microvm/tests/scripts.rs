@@ -450,6 +450,8 @@ fn machine(texts: &[String]) -> Vm {
         socket: Some(text()),
         pretty_procnames: true,
         wrap_command: vec![text()],
+        // Nothing comes of it, but for a start that this program helps with.
+        extra_args_script: Some(":".to_owned()),
         user: Some(text()),
         cpu: Some(text()),
         vcpu: 1,

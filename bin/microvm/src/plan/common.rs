@@ -132,10 +132,12 @@ pub(super) fn graphics_process(vm: &Vm, displays: &str) -> Vec<Word> {
     b.finish()
 }
 
-/// The name that the process shows, if it shows another than its program's.
+/// The name that the process shows, if it shows another than its program's. It would go to a
+/// wrapper, which may go by its own.
 #[must_use]
 pub(super) fn argv0(vm: &Vm) -> Option<String> {
-    vm.pretty_procnames.then(|| format!("microvm@{}", vm.host_name))
+    let renames = vm.pretty_procnames && vm.wrap_command.is_empty();
+    renames.then(|| format!("microvm@{}", vm.host_name))
 }
 
 /// Is `version` at least `least`? Numbers separated by points; what is no number counts as zero.
