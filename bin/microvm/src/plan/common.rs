@@ -20,8 +20,7 @@ pub fn command_line(vm: &Vm, prefix: &[&str], extra: &[&str], compat: bool) -> S
     }
     words.extend(vm.kernel_params.iter().map(String::as_str));
     let root = format!("rootfstype={}", vm.store_disk_type);
-    let has_root = vm.kernel_params.iter().any(|word| word.starts_with("root="));
-    if vm.root_image().is_some() && vm.store_disk_is_root && !has_root {
+    if image_is_root(vm) {
         words.extend(["root=/dev/vda", &root, "ro"]);
     }
     words.extend(extra);
@@ -31,6 +30,13 @@ pub fn command_line(vm: &Vm, prefix: &[&str], extra: &[&str], compat: bool) -> S
     }
     let words = prefix.iter().copied().chain(words).map(str::trim).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join(" ")
+}
+
+/// Is the root image the root of the guest, and nothing that the description names itself?
+#[must_use]
+pub(super) fn image_is_root(vm: &Vm) -> bool {
+    let has_root = vm.kernel_params.iter().any(|word| word.starts_with("root="));
+    vm.root_image().is_some() && vm.store_disk_is_root && !has_root
 }
 
 /// The words for a serial console, where the guest has one.
