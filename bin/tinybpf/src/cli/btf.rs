@@ -10,7 +10,7 @@ use plinth::text::Table;
 use serde_json::{Value as Json, json};
 
 use super::words::{Words, usage};
-use super::{Args, BAD_INPUT, World, find};
+use super::{Args, BAD_INPUT, World, find, input};
 use crate::btf::{Btf, Kind};
 use crate::error::{Error, Kind as ErrorKind, Op};
 use crate::ids;
@@ -126,15 +126,11 @@ fn some_types(id: u32, name: &str) -> Result<u32, Failure> {
 /// The table of a file: one as the kernel shows it, or that of an object.
 fn file(path: &Path) -> Result<Source, Failure> {
     let name = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|error| {
-        let errno = crate::errno::Errno(error.raw_os_error().unwrap_or(libc::EIO));
-        Error::from_errno(errno, Op::Read, name.clone())
-    })?;
+    let bytes = input(path)?;
     if bytes.first_chunk::<2>().is_some_and(|start| MAGIC.contains(start)) {
         return Ok(Source { name, bytes, is_module: false });
     }
-    super::load::check_file(path)?;
-    let object = OpenOptions::new().open(path)?;
+    let object = OpenOptions::new().open_read(path, &super::load::read(path)?)?;
     let bytes = object.btf_bytes().unwrap_or_default().to_vec();
     Ok(Source { name, bytes, is_module: false })
 }

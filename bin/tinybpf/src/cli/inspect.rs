@@ -9,11 +9,9 @@ use plinth::text::Table;
 use serde_json::{Value as Json, json};
 
 use super::words::Words;
-use super::{Args, BAD_INPUT, World};
+use super::{Args, BAD_INPUT, World, input};
 use crate::btf::{Btf, Kind};
 use crate::elf::{self, Extern, ExternKind, Global, Inspection, Map, Needs, Pinning, Program};
-use crate::errno::Errno;
-use crate::error::{Error, Op};
 use crate::value::Format;
 
 /// `tinybpf inspect`
@@ -36,14 +34,7 @@ pub(super) fn inspect(args: &Args, world: &mut World<'_>) -> Result<u8, Failure>
 /// Reads an object file of either byte order.
 pub(super) fn read(path: &Path) -> Result<Inspection, Failure> {
     let subject = path.display().to_string();
-    if path.is_dir() {
-        let text = format!("'{subject}' {}", elf::Refusal::Directory);
-        return Err(Failure::new(BAD_INPUT, text));
-    }
-    let bytes = std::fs::read(path).map_err(|error| {
-        let errno = Errno(error.raw_os_error().unwrap_or(libc::EIO));
-        Error::from_errno(errno, Op::Open, subject.clone())
-    })?;
+    let bytes = input(path)?;
     elf::inspect(&bytes)
         .map_err(|refusal| Failure::new(BAD_INPUT, format!("'{subject}' {refusal}")))
 }

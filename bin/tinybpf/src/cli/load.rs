@@ -16,7 +16,7 @@ use super::args::AttachMode;
 use super::find::{self, Pin};
 use super::hooks::{self, Attached};
 use super::words::{Words, usage};
-use super::{Args, BAD_INPUT, World, notice, wait};
+use super::{Args, BAD_INPUT, World, input, notice, wait};
 use crate::bpffs::{self, What};
 use crate::error::{Error, Kind, Op, Result};
 use crate::hook::Hook;
@@ -57,8 +57,7 @@ pub(super) fn options(args: &Args) -> OpenOptions {
 
 /// Opens the object that the words name, and adjusts it as the options say.
 pub(super) fn open(path: &Path, args: &Args) -> std::result::Result<OpenObject, Failure> {
-    check_file(path)?;
-    let mut object = options(args).open(path)?;
+    let mut object = options(args).open_read(path, &read(path)?)?;
     choose(&mut object, args)?;
     for assignment in &args.set {
         object.set_global(&assignment.name, &value_of(&assignment.value))?;
@@ -83,13 +82,12 @@ pub(super) fn open(path: &Path, args: &Args) -> std::result::Result<OpenObject, 
     Ok(object)
 }
 
-/// What is wrong with a file as such is said before libbpf guesses.
-pub(super) fn check_file(path: &Path) -> std::result::Result<(), Failure> {
-    let Ok(bytes) = std::fs::read(path) else {
-        return Ok(()); // who opens it says why not
-    };
+/// Reads an object. What is wrong with a file as such is said before libbpf guesses.
+pub(super) fn read(path: &Path) -> std::result::Result<Vec<u8>, Failure> {
+    let bytes = input(path)?;
     crate::elf::check_loadable(&bytes)
-        .map_err(|refusal| Failure::new(BAD_INPUT, format!("'{}' {refusal}", path.display())))
+        .map_err(|refusal| Failure::new(BAD_INPUT, format!("'{}' {refusal}", path.display())))?;
+    Ok(bytes)
 }
 
 /// Turns programs off that were not asked for, and those on that were.

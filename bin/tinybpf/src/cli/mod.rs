@@ -32,6 +32,7 @@ mod words;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use plinth::cli::{Outcome, UsageError};
@@ -39,7 +40,8 @@ use plinth::err::{FAILED, Failure, USAGE, report, tell, tell_text};
 
 pub use args::{Args, TINYBPF};
 
-use crate::error::{Error, Kind};
+use crate::errno::Errno;
+use crate::error::{Error, Kind, Op};
 use crate::hook::HookError;
 
 /// An input file is wrong: an object, a manifest, type information, a packet.
@@ -52,6 +54,8 @@ pub const NOT_FOUND: u8 = 5;
 pub const UNSUPPORTED: u8 = 6;
 /// The verifier or a relocation rejected a program.
 pub const REJECTED: u8 = 7;
+/// Bytes of the largest file that is read. An object of some megabytes is a large one.
+const INPUT_MAX: usize = 64 << 20;
 
 /// What a command sees of the world.
 pub struct World<'a> {
@@ -108,6 +112,28 @@ fn graded(mut failure: Failure) -> Failure {
         }
     }
     failure
+}
+
+/// The whole of a file that the user named. Neither a pipe without a writer nor a device without an
+/// end holds the command up.
+///
+/// # Errors
+/// [`Kind::NotFound`], [`Kind::Permission`]; [`Kind::NotAnObject`] for a directory and for more
+/// than [`INPUT_MAX`].
+fn input(path: &Path) -> crate::error::Result<Vec<u8>> {
+    plinth::file::read(path, INPUT_MAX).map_err(|error| {
+        let errno = Errno(error.raw_os_error().unwrap_or(libc::EIO));
+        let subject = path.display().to_string();
+        let odd = |what| Error::new(Kind::NotAnObject, Op::Open, &*subject).with_detail(what);
+        match error.kind() {
+            io::ErrorKind::IsADirectory => odd("the file is a directory"),
+            io::ErrorKind::FileTooLarge => odd("the file is too large"),
+            io::ErrorKind::NotFound => {
+                Error::from_errno(errno, Op::Open, &*subject).with_detail("no such file")
+            }
+            _ => Error::from_errno(errno, Op::Open, &*subject),
+        }
+    })
 }
 
 /// Tells the user something that is no error.

@@ -7,7 +7,7 @@ use plinth::err::Failure;
 use serde_json::json;
 
 use super::words::{Words, usage};
-use super::{Args, BAD_INPUT, World, find, load};
+use super::{Args, BAD_INPUT, World, find, input, load};
 use crate::error::Kind;
 use crate::object::Object;
 use crate::program::{Program, TestResult, TestRun};
@@ -66,10 +66,7 @@ fn program(args: &Args) -> Result<(Option<Object>, Program), Failure> {
 }
 
 fn read(path: Option<&Path>) -> Result<Vec<u8>, Failure> {
-    let Some(path) = path else { return Ok(Vec::new()) };
-    std::fs::read(path).map_err(|error| {
-        Failure::new(BAD_INPUT, format!("cannot read '{}': {error}", path.display()))
-    })
+    Ok(path.map(input).transpose()?.unwrap_or_default())
 }
 
 /// The bytes that differ, and those that came or went.

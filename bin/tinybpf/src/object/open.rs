@@ -121,6 +121,17 @@ impl OpenOptions {
         self.open_source(sys::Source::File(&file), source, &default_name(path))
     }
 
+    /// Reads an object from the bytes of the file at `path`, which its caller looked at already:
+    /// what was judged is what is opened, whatever becomes of the file.
+    ///
+    /// # Errors
+    /// As for [`OpenOptions::open`].
+    pub fn open_read(self, path: &Path, data: &[u8]) -> Result<OpenObject> {
+        check_header(data).map_err(|early| finding_of(&path.display().to_string(), early))?;
+        let source = Source::File(path.to_owned());
+        self.open_source(sys::Source::Bytes(data), source, &default_name(path))
+    }
+
     /// Reads an object from memory, which is not needed afterwards.
     ///
     /// # Errors

@@ -406,6 +406,26 @@ fn what_needs_no_kernel_works_for_everybody() {
     assert!(layout.starts_with("struct event {"), "{layout}");
     fails(&["btf", "struct", "evnt", &path("programs/exec")], 5, "near are event");
     fails(&["inspect", "/etc/hostname"], 3, "is not an ELF object");
+    // What has no end is not read to the end, and nobody waits for one who writes to a pipe.
+    let pipe = std::env::temp_dir().join(format!("pipe-{}", std::process::id()));
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).expect("a pipe");
+    let pipe = pipe.display().to_string();
+    for words in [
+        &["inspect"][..],
+        &["verify", "--offline"],
+        &["btf", "dump"],
+        &["load", "--hold"],
+        &["check"],
+    ] {
+        fails(&[words, &["/dev/zero"]].concat(), 3, "too large");
+        fails(&[words, &["/tmp"]].concat(), 3, "is a directory");
+        fails(&[words, &["/nonexistent"]].concat(), 5, "no such file");
+        if words != ["check"] {
+            fails(&[words, &[pipe.as_str()]].concat(), 3, "is not an ELF object");
+        }
+    }
+    std::fs::remove_file(&pipe).expect("it was just made");
     assert!(done(&["version"]).contains("libbpf v1."));
     assert!(done(&["help", "load"]).contains("--pin DIR"));
     assert!(done(&["completion", "bash"]).contains("_tinybpf"));

@@ -366,3 +366,53 @@ fn root_applies_come_one_after_the_other() {
         assert_more(others, 0, "at this point");
     });
 }
+
+#[test]
+fn root_what_was_checked_is_what_is_loaded() {
+    let _alone = alone();
+    isolated(module_path!(), "root_what_was_checked_is_what_is_loaded", || {
+        let place = Place::new("swapped");
+        let (manifest, others) = (place.manifest(), ours());
+        let file = place.directory.join("second.bpf.o");
+        fs::copy(object("raw_tp"), &file).expect("a copy");
+        let text = format!(
+            "version = 1\npin_root = {ROOT:?}\nstate = {:?}\n\
+             [[object]]\nname = \"first\"\npath = {:?}\n\
+             [[object]]\nname = \"second\"\npath = {file:?}\n",
+            place.state(),
+            object("map_only"),
+        );
+        fs::write(&manifest, text).expect("a manifest");
+        // While the first object is loaded, the file of the second becomes another one, of which
+        // the kernel would take each program.
+        let mut other = fs::read(&file).expect("a file");
+        other.push(0);
+        let swap = || fs::write(&file, &other).expect("writable");
+        assert_eq!(command(&["apply", &manifest], &swap), 1);
+        assert_more(others, 0, "all of it was taken back");
+        assert!(!Path::new(ROOT).join("first").exists());
+        assert_eq!(plain(&["apply", &manifest]), 0);
+        assert_eq!(plain(&["remove", &manifest]), 0);
+    });
+}
+
+#[test]
+fn root_a_state_that_cannot_be_read_is_not_taken_for_none() {
+    isolated(module_path!(), "root_a_state_that_cannot_be_read_is_not_taken_for_none", || {
+        let place = Place::new("unreadable");
+        let (manifest, state) = (place.manifest(), place.state());
+        place.write(0, false);
+        // Root may read every file, but no directory.
+        fs::create_dir(&state).expect("a directory");
+        for action in ["apply", "check", "status", "remove"] {
+            let said = tinybpf(&[action, &manifest]);
+            assert_eq!(said.code, Some(1), "{said:?}");
+            assert!(said.err.contains(&format!("cannot read the state '{}'", state.display())));
+        }
+        fs::remove_dir(&state).expect("it is empty");
+        fs::write(&state, [0xff]).expect("writable");
+        let said = tinybpf(&["status", &manifest]);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        assert!(said.err.contains("cannot be understood and is ignored"), "{said:?}");
+    });
+}

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountFlags, mount};
 
-use super::super::Args;
 use super::super::hooks;
 use super::super::load;
-use super::what;
+use super::super::{Args, input};
+use super::{digest, what};
 use crate::bpffs;
 use crate::errno::Errno;
 use crate::error::{Error, Kind, Op, Result};
@@ -144,7 +144,14 @@ impl<'a> Hands<'a> {
         if let Some(btf) = &wanted.btf {
             options = options.kernel_btf(Path::new(btf));
         }
-        let mut object = options.open(Path::new(&wanted.path))?;
+        let path = Path::new(&wanted.path);
+        let bytes = input(path)?;
+        // What was judged is what is loaded.
+        if digest(&bytes) != wanted.digests.object {
+            return Err(Error::new(Kind::Mismatch, Op::Open, &*wanted.path)
+                .with_detail("the file is another one than when it was checked"));
+        }
+        let mut object = options.open_read(path, &bytes)?;
         for program in object.program_names() {
             let is_wanted = wanted.programs.iter().any(|it| it.name == program);
             object.program(&program)?.set_autoload(is_wanted)?;

@@ -10,6 +10,7 @@ mod observe;
 mod report;
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use plinth::time::Time;
 
 use super::wait::Pauses;
 use super::words::Words;
-use super::{Args, BAD_INPUT, World, notice};
+use super::{Args, BAD_INPUT, World, input, notice};
 use crate::elf;
 use crate::host::Host;
 use crate::manifest::decide::{self, Facts};
@@ -35,6 +36,8 @@ use hands::Hands;
 const PENDING: u8 = 9;
 /// Bytes of the largest manifest.
 const MANIFEST_MAX: usize = 1 << 20;
+/// Bytes of the largest state: every part of every object of several manifests.
+const STATE_MAX: usize = 64 << 20;
 /// How long another run is waited for, and how often it is asked.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 const LOCK_INTERVAL: Duration = Duration::from_millis(50);
@@ -92,7 +95,7 @@ fn try_apply(args: &Args, world: &mut World<'_>) -> Result<u8, Stop> {
     for (name, why) in &read.skipped {
         notice(args, &format!("object '{name}' is skipped: {why}"));
     }
-    let (state, facts) = known(&read, args);
+    let (state, facts) = known(&read, args)?;
     let plan = plan(&read, &state, &facts, args);
     let wanted = plan.objects.iter().map(|it| it.wanted.clone()).collect();
     let state_path = PathBuf::from(&read.manifest.state);
@@ -113,7 +116,7 @@ pub(super) fn check(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
             return Ok(0);
         }
         let read = judge(parsed)?;
-        let (state, facts) = known(&read, args);
+        let (state, facts) = known(&read, args)?;
         let plan = plan(&read, &state, &facts, args);
         let is_pending =
             !plan.orphans.is_empty() || plan.objects.iter().any(|it| it.decision.is_change());
@@ -133,7 +136,7 @@ pub(super) fn check(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
 pub(super) fn status(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
     let mut looked = || -> Result<u8, Stop> {
         let (path, manifest) = parse(args)?;
-        let mut state = load_state(&manifest.state, args);
+        let mut state = load_state(&manifest.state, args)?;
         state.objects.retain(|_, record| record.manifest == path);
         let facts = observe::facts(&decide::watched([], &state), &[], &state);
         let health = decide::health(&state, &facts);
@@ -153,7 +156,7 @@ fn try_remove(args: &Args, world: &mut World<'_>) -> Result<u8, Stop> {
     let manifest = parse(args)?;
     let _lock = lock(&manifest.1.state)?;
     let (path, state_path) = (manifest.0.clone(), PathBuf::from(&manifest.1.state));
-    let mut state = load_state(&manifest.1.state, args);
+    let mut state = load_state(&manifest.1.state, args)?;
     // What nobody remembers is proven ours by the directory of its pins.
     let lost: Vec<Wanted> = match judge((manifest.0.clone(), manifest.1.clone())) {
         Ok(read) => {
@@ -200,11 +203,12 @@ fn parse(args: &Args) -> Result<(String, Manifest), Stop> {
     let mut words = Words::of(args);
     let path = words.path("MANIFEST")?;
     words.end()?;
-    let unreadable = |error: std::io::Error| {
-        Failure::new(BAD_INPUT, format!("cannot read '{}': {error}", path.display()))
-    };
-    let full = path.canonicalize().map_err(unreadable)?;
-    let bytes = file::read(&full, MANIFEST_MAX).map_err(unreadable)?;
+    let bytes = input(&path)?;
+    let full = path.canonicalize().unwrap_or_else(|_| path.clone());
+    if bytes.len() > MANIFEST_MAX {
+        let message = format!("'{}' is too large for a manifest", path.display());
+        return Err(Failure::new(BAD_INPUT, message).into());
+    }
     let text = String::from_utf8(bytes)
         .map_err(|_| Failure::new(BAD_INPUT, format!("'{}' is not UTF-8", path.display())))?;
     let name = full.display().to_string();
@@ -244,11 +248,10 @@ fn judge((path, manifest): (String, Manifest)) -> Result<Read, Stop> {
 fn bind(manifest: &Manifest, object: &Object) -> Result<Wanted, Vec<Problem>> {
     let path = object.path.get_ref();
     let wrong = |message: String| vec![manifest.problem(&object.path, message)];
-    let bytes =
-        std::fs::read(path).map_err(|error| wrong(format!("cannot read '{path}': {error}")))?;
-    let digest = hmac_sha256::Hash::hash(&bytes);
-    if object.sha256.is_some_and(|wanted| wanted != digest) {
-        return Err(wrong(format!("'{path}' has the SHA-256 {}", hex(&digest))));
+    let bytes = input(Path::new(path)).map_err(|error| wrong(error.to_string()))?;
+    let hash = digest(&bytes);
+    if object.sha256.is_some_and(|wanted| hex(&wanted) != hash) {
+        return Err(wrong(format!("'{path}' has the SHA-256 {hash}")));
     }
     elf::check_loadable(&bytes).map_err(|refusal| wrong(format!("'{path}' {refusal}")))?;
     let file = elf::inspect(&bytes).map_err(|refusal| wrong(format!("'{path}' {refusal}")))?;
@@ -256,14 +259,19 @@ fn bind(manifest: &Manifest, object: &Object) -> Result<Wanted, Vec<Problem>> {
         None => String::new(),
         Some(path) => {
             let name = path.get_ref();
-            let bytes = std::fs::read(name)
-                .map_err(|e| vec![manifest.problem(path, format!("cannot read '{name}': {e}"))])?;
-            hex(&hmac_sha256::Hash::hash(&bytes))
+            let bytes = input(Path::new(name))
+                .map_err(|error| vec![manifest.problem(path, error.to_string())])?;
+            digest(&bytes)
         }
     };
-    let table = hex(&hmac_sha256::Hash::hash(object.canonical().as_bytes()));
-    let digests = Digests { object: hex(&digest), table, btf };
+    let table = digest(object.canonical().as_bytes());
+    let digests = Digests { object: hash, table, btf };
     wanted::wanted(manifest, object, &file, digests, &Host::system().online_cpus())
+}
+
+/// The SHA-256 of `bytes`, in lower-case digits.
+fn digest(bytes: &[u8]) -> String {
+    hex(&hmac_sha256::Hash::hash(bytes))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -273,19 +281,31 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// What is remembered, and what is there.
-fn known(read: &Read, args: &Args) -> (State, Facts) {
-    let state = load_state(&read.manifest.state, args);
+fn known(read: &Read, args: &Args) -> Result<(State, Facts), Failure> {
+    let state = load_state(&read.manifest.state, args)?;
     let facts = observe::facts(&decide::watched(&read.wanted, &state), &read.wanted, &state);
-    (state, facts)
+    Ok((state, facts))
 }
 
-/// The state; a file that cannot be understood is as good as none.
-fn load_state(path: &str, args: &Args) -> State {
-    let Ok(text) = std::fs::read_to_string(path) else { return State::default() };
-    State::decode(&text).unwrap_or_else(|| {
-        notice(args, &format!("the state in '{path}' cannot be read and is ignored"));
+/// The state; a file that cannot be understood is as good as none. Not so one that may not be read:
+/// nothing is known then of what an apply left.
+fn load_state(path: &str, args: &Args) -> Result<State, Failure> {
+    let bytes = match file::read(Path::new(path), STATE_MAX) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(State::default()),
+        Err(error) => {
+            let status = match error.kind() {
+                ErrorKind::PermissionDenied => super::PERMISSION,
+                _ => FAILED,
+            };
+            return Err(Failure::new(status, format!("cannot read the state '{path}': {error}")));
+        }
+    };
+    let text = String::from_utf8(bytes).ok();
+    Ok(text.as_deref().and_then(State::decode).unwrap_or_else(|| {
+        notice(args, &format!("the state in '{path}' cannot be understood and is ignored"));
         State::default()
-    })
+    }))
 }
 
 fn plan(read: &Read, state: &State, facts: &Facts, _args: &Args) -> Plan {
@@ -305,7 +325,7 @@ fn lock(state: &str) -> Result<Lock, Failure> {
     let cannot = |what: &str, error: std::io::Error| {
         let name = directory.display();
         let status = match error.kind() {
-            std::io::ErrorKind::PermissionDenied => super::PERMISSION,
+            ErrorKind::PermissionDenied => super::PERMISSION,
             _ => FAILED,
         };
         Failure::new(status, format!("cannot {what} '{name}': {error}"))

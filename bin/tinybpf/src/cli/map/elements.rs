@@ -7,7 +7,7 @@ use plinth::err::Failure;
 
 use super::super::load::value_of;
 use super::super::words::usage;
-use super::super::{Args, BAD_INPUT, notice};
+use super::super::{Args, input, notice};
 use crate::btf::TypeId;
 use crate::error::{Error, Kind, Op, Result};
 use crate::kinds::MapType;
@@ -178,9 +178,7 @@ pub(in super::super) fn bytes_of(
             .ok_or_else(|| usage(format!("{what}: 'hex:' is followed by pairs of digits")));
     }
     if let Some(file) = text.strip_prefix('@') {
-        return std::fs::read(Path::new(file)).map_err(|error| {
-            Failure::new(BAD_INPUT, format!("{what}: cannot read '{file}': {error}"))
-        });
+        return Ok(input(Path::new(file))?);
     }
     if let Some(shape) = shape {
         return Ok(encoded(shape, what, &value_of(text), encode)?);
@@ -227,7 +225,9 @@ mod tests {
         let bytes = |text: &str| bytes_of(text, "key", None, 2, Encode::default());
         assert_eq!(bytes("hex:0a ff").expect("bytes"), [10, 255]);
         assert_eq!(bytes("hex:0").expect_err("half a byte").exit, 2);
-        assert_eq!(bytes("@/nonexistent").expect_err("no file").exit, BAD_INPUT);
+        let error = bytes("@/nonexistent").expect_err("no file");
+        let kind = error.cause.downcast_ref::<Error>().map(Error::kind);
+        assert_eq!(kind, Some(Kind::NotFound));
         assert_eq!(bytes("7").expect("a number"), 7_u16.to_ne_bytes());
         assert_eq!(bytes("{}").expect_err("no type").exit, 2);
     }
