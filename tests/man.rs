@@ -307,7 +307,9 @@ fn stated(path: &str, key: &schema::Key) -> Vec<String> {
     match key.kind {
         Kind::Choice(words) => stated.extend(words.iter().map(|word| (*word).to_owned())),
         // Where the type has no limit of its own, a rule may have one.
-        Kind::Int(min, max) if max < i64::from(u32::MAX) => stated.push(format!("{min} to {max}")),
+        Kind::Int(min, max, _) if max < i64::from(u32::MAX) => {
+            stated.push(format!("{min} to {max}"))
+        }
         _ => {}
     }
     if !key.default.is_empty() {

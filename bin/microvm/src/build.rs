@@ -14,7 +14,7 @@ use crate::emit;
 use crate::facts::FileFacts;
 use crate::package::Tree;
 use crate::parallel::parallel;
-use crate::pipeline::{self, Loaded};
+use crate::pipeline::{self, Loaded, Unread};
 use crate::plan;
 use crate::source::{Files, Place, TEXT_MAX};
 
@@ -70,8 +70,13 @@ pub const fn this_system() -> System {
 pub fn load(path: &Path, options: &pipeline::Options) -> io::Result<Loaded> {
     let absolute = absolute(path)?;
     let read = |path: &str| {
-        let bytes = plinth::file::read(Path::new(path), TEXT_MAX).map_err(|it| it.to_string())?;
-        String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())
+        let bytes = plinth::file::read(Path::new(path), TEXT_MAX);
+        let bytes = bytes.map_err(|error| Unread::Refused(error.to_string()))?;
+        String::from_utf8(bytes).map_err(|error| {
+            let end = error.utf8_error().valid_up_to();
+            let text = error.as_bytes().get(..end).unwrap_or_default();
+            Unread::NotText(String::from_utf8_lossy(text).into_owned())
+        })
     };
     let shown = path.display().to_string();
     let options = pipeline::Options { system: this_system(), ..options.clone() };

@@ -4,42 +4,55 @@
 //! Owns what can be said of a value without looking at another one: unknown keys, wrong types,
 //! words outside a choice, control characters. It also brings values to one form, so that layers
 //! can be merged: sizes become numbers of MiB, and paths that are taken from the directory of the
-//! description become absolute. Keys that must be there are looked for in the merged tree.
+//! description become absolute. What is wrong stays in its place, marked, so that the merged tree
+//! tells which options are judged no further; keys that must be there are looked for in that tree.
+
+use std::collections::BTreeMap;
 
 use plinth::near::nearest;
 
 use crate::diag::{Diagnostic, Report};
-use crate::schema::{GONE, Key, Kind};
-use crate::source::{Entry, Node, Table, Value};
+use crate::merge::RESET;
+use crate::schema::{GONE, Key, Kind, RANGE};
+use crate::source::{Entry, Node, Place, Table, Value};
 
 /// Checks the tables of one file.
 pub struct Checker<'a> {
-    /// The absolute directory of the file.
-    pub base: &'a str,
-    /// Where findings go.
-    pub report: &'a mut Report,
+    base: &'a str,
+    report: &'a mut Report,
+    beside: &'static [&'static str],
 }
 
-impl Checker<'_> {
+impl<'a> Checker<'a> {
+    /// Checks tables of a file in the absolute directory `base`; findings go to `report`.
+    pub fn new(base: &'a str, report: &'a mut Report) -> Self {
+        Self { base, report, beside: &[] }
+    }
+
+    /// The same where these names can stand beside the keys as well, and may be meant.
+    #[must_use]
+    pub const fn beside(mut self, names: &'static [&'static str]) -> Self {
+        self.beside = names;
+        self
+    }
+
     /// Checks `table`, whose path is `prefix`: empty, or with a point at its end. What is wrong is
-    /// taken out.
+    /// marked so.
     pub fn table(&mut self, table: &mut Table, keys: &'static [Key], prefix: &str) {
-        let mut wrong = Vec::new();
         for (name, entry) in table.iter_mut() {
             let path = format!("{prefix}{name}");
-            match keys.iter().find(|key| key.name == name) {
-                Some(key) => {
-                    if !self.value(&mut entry.node, key, &path) {
-                        wrong.push(name.clone());
-                    }
-                }
+            let is_fine = match keys.iter().find(|key| key.name == name) {
+                Some(key) => self.value(&mut entry.node, key, &path),
                 None => {
-                    self.report.push(unknown(name, &path, keys).at(entry.key));
-                    wrong.push(name.clone());
+                    let beside = if prefix.is_empty() { self.beside } else { &[] };
+                    self.report.push(unknown(name, &path, keys, beside).at(entry.key));
+                    false
                 }
+            };
+            if !is_fine {
+                entry.node.value = Value::Wrong;
             }
         }
-        table.retain(|name, _| !wrong.contains(name));
     }
 
     /// Checks one value; whether it can stay.
@@ -47,13 +60,15 @@ impl Checker<'_> {
         let place = node.place;
         match (key.kind, &mut node.value) {
             (Kind::Bool, Value::Bool(_)) | (Kind::TextOrOff, Value::Bool(false)) => true,
-            (Kind::Int(min, max), Value::Int(value)) => {
-                let within = (min..=max).contains(value);
+            (Kind::Int(min, max, code), Value::Int(value)) => {
+                // What fits its type is left to the rule, if there is one.
+                let is_judged = code != RANGE && u32::try_from(*value).is_ok();
+                let within = (min..=max).contains(value) || is_judged;
                 if !within {
                     let range =
                         if min == max { min.to_string() } else { format!("{min} to {max}") };
                     let text = format!("\"{path}\" must be {range}, found {value}");
-                    self.report.push(Diagnostic::error("MV004", path, text).at(place));
+                    self.report.push(Diagnostic::error(code, path, text).at(place));
                 }
                 within
             }
@@ -72,7 +87,11 @@ impl Checker<'_> {
                 }
                 None => self.refuse(node, path, "a number of MiB, such as 512, \"512M\" or \"2G\""),
             },
-            (Kind::Text | Kind::TextOrOff, Value::Text(text)) => {
+            (Kind::Text | Kind::TextOrOff | Kind::Path, Value::Text(text)) if text.is_empty() => {
+                self.empty(node, path)
+            }
+            (Kind::Version, Value::Text(text)) => is_version(text) || self.version(node, path),
+            (Kind::Text | Kind::AnyText | Kind::TextOrOff, Value::Text(text)) => {
                 let text = text.clone();
                 self.plain(&text, node, path)
             }
@@ -81,23 +100,11 @@ impl Checker<'_> {
                 let text = text.clone();
                 self.plain(&text, node, path)
             }
-            (Kind::Lines, Value::Text(text)) => !text.contains('\0') || self.control(node, path),
+            (Kind::Lines, Value::Text(text)) => lines(text) || self.control(node, path),
             (Kind::Choice(words), Value::Text(text)) | (Kind::IntOr(words), Value::Text(text)) => {
                 words.contains(&text.as_str()) || self.choice(node, path, words)
             }
-            (Kind::Words, Value::List(items)) => {
-                let before = items.len();
-                let mut kept = std::mem::take(items);
-                let mut index = 0;
-                kept.retain(|item| {
-                    let fine = self.word(item, &format!("{path}[{index}]"));
-                    index += 1;
-                    fine
-                });
-                let whole = kept.len() == before;
-                node.value = Value::List(kept);
-                whole
-            }
+            (Kind::Words, Value::List(items)) => self.words(items, path),
             (Kind::Tables(keys, _), Value::List(items)) => self.tables(items, keys, path),
             (Kind::Table(keys), Value::Table(table)) => {
                 self.table(table, keys, &format!("{path}."));
@@ -106,41 +113,55 @@ impl Checker<'_> {
             (Kind::Texts | Kind::LinesByName | Kind::Paths, Value::Table(table)) => {
                 self.named(table, key.kind, path)
             }
-            (Kind::Any, Value::Table(table)) => {
-                table.values().all(|entry| is_finite(&entry.node))
-                    || self.refuse(node, path, expected(key.kind))
-            }
+            (Kind::Any, Value::Table(_)) => self.any(node, path),
             (kind, _) => self.refuse(node, path, expected(kind)),
         }
     }
 
-    /// The elements of a list of tables.
-    fn tables(&mut self, items: &mut Vec<Node>, keys: &'static [Key], path: &str) -> bool {
+    /// The elements of a list of words.
+    fn words(&mut self, items: &mut [Node], path: &str) -> bool {
         for (index, item) in items.iter_mut().enumerate() {
             let path = format!("{path}[{index}]");
-            let is_reset = index == 0 && item.text() == Some(crate::merge::RESET);
-            match &mut item.value {
-                Value::Table(table) => self.table(table, keys, &format!("{path}.")),
-                _ if is_reset => {}
-                _ => {
-                    self.refuse(item, &path, "a table");
-                }
+            let is_fine = match item.text() {
+                Some(RESET) if index > 0 => self.late(item, &path),
+                Some(text) => is_plain(text) || self.control(item, &path),
+                None => self.refuse(item, &path, "a string"),
+            };
+            if !is_fine {
+                item.value = Value::Wrong;
             }
         }
-        items.retain(|item| item.table().is_some() || item.text() == Some(crate::merge::RESET));
+        true
+    }
+
+    /// The elements of a list of tables.
+    fn tables(&mut self, items: &mut [Node], keys: &'static [Key], path: &str) -> bool {
+        for (index, item) in items.iter_mut().enumerate() {
+            let path = format!("{path}[{index}]");
+            let is_reset = item.text() == Some(RESET);
+            let is_fine = match &mut item.value {
+                Value::Table(table) => {
+                    self.table(table, keys, &format!("{path}."));
+                    true
+                }
+                _ if is_reset => index == 0 || self.late(item, &path),
+                _ => self.refuse(item, &path, "a table"),
+            };
+            if !is_fine {
+                item.value = Value::Wrong;
+            }
+        }
         true
     }
 
     /// The values of a table whose keys are free.
     fn named(&mut self, table: &mut Table, kind: Kind, path: &str) -> bool {
-        let mut wrong = Vec::new();
         for (name, Entry { node, .. }) in table.iter_mut() {
             let path = format!("{path}.{name}");
             let fine = match (kind, &mut node.value) {
                 (Kind::Texts, Value::Bool(false)) => true,
-                (Kind::LinesByName, Value::Text(text)) => {
-                    !text.contains('\0') || self.control(node, &path)
-                }
+                (Kind::LinesByName, Value::Text(text)) => lines(text) || self.control(node, &path),
+                (Kind::Paths, Value::Text(text)) if text.is_empty() => self.empty(node, &path),
                 (Kind::Texts | Kind::Paths, Value::Text(text)) => {
                     if matches!(kind, Kind::Paths) {
                         *text = join(self.base, text);
@@ -151,26 +172,57 @@ impl Checker<'_> {
                 _ => self.refuse(node, &path, "a string"),
             };
             if !fine {
-                wrong.push(name.clone());
+                node.value = Value::Wrong;
             }
         }
-        table.retain(|name, _| !wrong.contains(name));
         true
     }
 
-    fn word(&mut self, item: &Node, path: &str) -> bool {
-        match item.text() {
-            Some(text) => {
-                let text = text.to_owned();
-                self.plain(&text, item, path)
+    /// A table that is handed on: JSON has no other numbers than finite ones, and no dates.
+    fn any(&mut self, node: &Node, path: &str) -> bool {
+        match &node.value {
+            Value::Other(text) => {
+                is_exact(text) || self.refuse(node, path, "a finite number that fits 64 bits")
             }
-            None => self.refuse(item, path, "a string"),
+            Value::Date(_) => self.refuse(node, path, "a string, in quotes"),
+            Value::List(items) => {
+                let items = items.iter().enumerate();
+                let wrong = items.filter(|(at, it)| !self.any(it, &format!("{path}[{at}]")));
+                wrong.count() == 0
+            }
+            Value::Table(table) => {
+                let wrong = table
+                    .iter()
+                    .filter(|(name, entry)| !self.any(&entry.node, &format!("{path}.{name}")));
+                wrong.count() == 0
+            }
+            _ => true,
         }
     }
 
     /// A text that ends in an argument, a line of a file or a unit.
     fn plain(&mut self, text: &str, node: &Node, path: &str) -> bool {
-        !text.contains(['\0', '\n', '\r']) || self.control(node, path)
+        is_plain(text) || self.control(node, path)
+    }
+
+    fn empty(&mut self, node: &Node, path: &str) -> bool {
+        let text = format!("\"{path}\" must not be empty");
+        self.report.push(Diagnostic::error("MV004", path, text).at(node.place));
+        false
+    }
+
+    fn version(&mut self, node: &Node, path: &str) -> bool {
+        let text = format!("\"{path}\" must be a version, found {}", node.value.describe());
+        let hint = "digits with points between, such as 9.1, without \"v\"";
+        self.report.push(Diagnostic::error("MV004", path, text).hint(hint).at(node.place));
+        false
+    }
+
+    /// The word that forgets what is below, behind the first element.
+    fn late(&mut self, node: &Node, path: &str) -> bool {
+        let text = format!("\"{path}\" is {RESET:?}, which must stand first");
+        self.report.push(Diagnostic::error("MV004", path, text).at(node.place));
+        false
     }
 
     fn control(&mut self, node: &Node, path: &str) -> bool {
@@ -233,16 +285,77 @@ pub fn required(table: &Table, keys: &'static [Key], prefix: &str, report: &mut 
     }
 }
 
-fn unknown(name: &str, path: &str, keys: &'static [Key]) -> Diagnostic {
+/// Takes out of the merged table what is marked as wrong: the path of each option by its place and
+/// that of its key. In lists something harmless stands for it, so that the others keep their
+/// indices.
+pub fn settle(table: &mut Table, keys: &'static [Key]) -> BTreeMap<Place, String> {
+    let mut found = BTreeMap::new();
+    settle_table(table, keys, "", &mut found);
+    found
+}
+
+fn settle_table(
+    table: &mut Table,
+    keys: &'static [Key],
+    prefix: &str,
+    found: &mut BTreeMap<Place, String>,
+) {
+    table.retain(|name, Entry { key, node }| {
+        let path = format!("{prefix}{name}");
+        let kind = keys.iter().find(|key| key.name == name).map(|key| key.kind);
+        match (&mut node.value, kind) {
+            (Value::Wrong, _) => {
+                found.insert(node.place, path.clone());
+                found.insert(*key, path);
+                return false;
+            }
+            (Value::Table(table), Some(Kind::Table(keys))) => {
+                settle_table(table, keys, &format!("{path}."), found);
+            }
+            (Value::Table(table), Some(Kind::Texts | Kind::LinesByName | Kind::Paths)) => {
+                settle_table(table, &[], &format!("{path}."), found);
+            }
+            (Value::List(items), _) => {
+                for (at, item) in items.iter_mut().enumerate() {
+                    let path = format!("{path}[{at}]");
+                    match (&mut item.value, kind) {
+                        (Value::Wrong, _) => {
+                            found.insert(item.place, path);
+                            item.value = match kind {
+                                Some(Kind::Tables(..)) => Value::Table(Table::new()),
+                                _ => Value::Text(String::new()),
+                            };
+                        }
+                        (Value::Table(table), Some(Kind::Tables(keys, _))) => {
+                            settle_table(table, keys, &format!("{path}."), found);
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+        true
+    });
+}
+
+fn unknown(
+    name: &str,
+    path: &str,
+    keys: &'static [Key],
+    beside: &'static [&'static str],
+) -> Diagnostic {
     if let Some(gone) = GONE.iter().find(|gone| gone.path == path) {
         let text = format!("\"{path}\" has no meaning without Nix");
         return Diagnostic::error("MV003", path, text).hint(gone.hint);
     }
     let plain = |text: &str| text.replace(['-', '_'], "").to_ascii_lowercase();
-    let same = keys.iter().map(|key| key.name).find(|other| plain(other) == plain(name));
-    let near = || nearest(name, keys.iter().map(|key| key.name), 1).first().copied();
+    let names = || keys.iter().map(|key| key.name).chain(beside.iter().copied());
+    let same = names().find(|other| plain(other) == plain(name));
+    let meant = || meant(name).filter(|meant| names().any(|name| name == *meant));
+    let near = || nearest(name, names(), 1).first().copied();
     let place = if path == name { String::new() } else { format!(" in \"{}\"", parent(path)) };
-    let text = match same.or_else(|| meant(name)).or_else(near) {
+    let text = match same.or_else(meant).or_else(near) {
         Some(meant) => format!("unknown key \"{name}\"{place}; did you mean \"{meant}\"?"),
         None => format!("unknown key \"{name}\"{place}"),
     };
@@ -277,21 +390,41 @@ const fn expected(kind: Kind) -> &'static str {
         Kind::IntOr(_) => "an integer or \"nproc\"",
         Kind::Size => "a number of MiB, such as 512, \"512M\" or \"2G\"",
         Kind::TextOrOff => "a string or false",
-        Kind::Text | Kind::Path | Kind::Choice(_) | Kind::Lines => "a string",
+        Kind::Text | Kind::AnyText | Kind::Version | Kind::Path | Kind::Choice(_) | Kind::Lines => {
+            "a string"
+        }
         Kind::Words | Kind::Tables(..) => "a list",
         Kind::Any => "a table of finite numbers, strings and lists",
         Kind::Texts | Kind::LinesByName | Kind::Paths | Kind::Table(_) => "a table",
     }
 }
 
-/// Are all numbers in it numbers, as JSON knows them?
-fn is_finite(node: &Node) -> bool {
-    match &node.value {
-        Value::Other(text) => text.parse::<f64>().is_ok_and(f64::is_finite),
-        Value::List(items) => items.iter().all(is_finite),
-        Value::Table(table) => table.values().all(|entry| is_finite(&entry.node)),
-        _ => true,
+/// Can the number be handed on as it is?
+fn is_exact(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    if digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return text.parse::<u64>().is_ok();
     }
+    text.parse::<f64>().is_ok_and(f64::is_finite)
+}
+
+/// Can it be an argument, a line of a file or of a unit?
+fn is_plain(text: &str) -> bool {
+    !text.contains(['\0', '\n', '\r'])
+}
+
+/// Makes line breaks those of this system; whether nothing else controls.
+fn lines(text: &mut String) -> bool {
+    if text.contains('\r') {
+        *text = text.replace("\r\n", "\n");
+    }
+    !text.contains(['\0', '\r'])
+}
+
+/// Is it numbers with points between?
+fn is_version(text: &str) -> bool {
+    let is_number = |it: &str| !it.is_empty() && it.bytes().all(|byte| byte.is_ascii_digit());
+    text.split('.').all(is_number)
 }
 
 /// `512M`, `2G` or `512` in MiB.

@@ -124,6 +124,8 @@ fn value(option: &Value, key: &'static Key, path: &str, notes: &mut Vec<Note>) -
         }
         (
             Kind::Text
+            | Kind::AnyText
+            | Kind::Version
             | Kind::TextOrOff
             | Kind::Path
             | Kind::Lines

@@ -17,10 +17,10 @@ pub fn merge(lower: &mut Table, upper: Table, keys: &'static [Key]) {
     for (name, above) in upper {
         let kind = keys.iter().find(|key| key.name == name).map(|key| key.kind);
         let value = match lower.remove(&name) {
-            Some(below) => {
+            Some(below) if below.node.value != Value::Wrong => {
                 Node { place: above.node.place, value: join(below.node, above.node, kind) }
             }
-            None => fresh(above.node, kind),
+            _ => fresh(above.node, kind),
         };
         lower.insert(name, Entry { key: above.key, node: value });
     }
@@ -98,7 +98,7 @@ fn place_table(
     let same = |other: &Node| {
         !identity.is_empty()
             && identity.iter().all(|name| match (other.get(name), node.get(name)) {
-                (Some(a), Some(b)) => a.value == b.value,
+                (Some(a), Some(b)) => a.value == b.value && a.value != Value::Wrong,
                 _ => false,
             })
     };

@@ -7,22 +7,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::check::{Checker, required};
+use plinth::near::nearest;
+
+use crate::check::{Checker, required, settle};
 use crate::config::{Context, Hypervisor, System, Vm, fill};
 use crate::diag::{Diagnostic, Report};
 use crate::merge::merge;
 use crate::schema::KEYS;
-use crate::source::{Entry, Files, Node, Place, Table, Value};
+use crate::source::{Entry, Files, Node, Place, Table, Value, parse_toml};
 use crate::validate::{self, Facts, NoFacts, Subject};
 
 /// Files that extend each other; more are a circle or a mistake.
 const EXTENDS_MAX: usize = 32;
-/// Files that are read for one description. Without it, files that are extended twice, on each of
-/// their levels, would be read more often than there is time for.
+/// Files that are read for one description.
 const FILES_MAX: usize = 256;
 
-/// The keys of a fleet.
-const FLEET: [&str; 2] = ["defaults", "vms"];
+/// The keys that a file has besides those of a machine.
+const FLEET: &[&str] = &["defaults", "extends", "vms"];
 
 /// What is asked for besides the file.
 #[derive(Clone, Debug, Default)]
@@ -65,8 +66,17 @@ pub struct Loaded {
     pub report: Report,
 }
 
-/// Reads the file at an absolute path; the error is a phrase.
-pub type Read<'a> = &'a dyn Fn(&str) -> Result<String, String>;
+/// Why a file could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// The reason, a phrase.
+    Refused(String),
+    /// It is not UTF-8 behind this text.
+    NotText(String),
+}
+
+/// Reads the file at an absolute path.
+pub type Read<'a> = &'a dyn Fn(&str) -> Result<String, Unread>;
 
 /// Loads the description at the absolute `path`, shown as `shown`.
 #[must_use]
@@ -83,21 +93,53 @@ pub fn load_with(
     options: &Options,
     facts: &dyn Facts,
 ) -> Loaded {
-    let mut loader = Loader { loaded: Loaded::default(), read, options, facts, unsure: Vec::new() };
-    let mut layers = Vec::new();
-    loader.file(path, shown, &mut Vec::new(), &mut layers);
-    let Some((own, below)) = layers.split_last() else { return loader.finish() };
-    let stem = options.name.clone().unwrap_or_else(|| stem(path).to_owned());
-    let is_fleet = own.table.contains_key("vms") || own.table.contains_key("defaults");
-    loader.loaded.is_fleet = is_fleet;
-    if is_fleet {
-        loader.fleet(own, below);
+    let mut loader = Loader {
+        loaded: Loaded::default(),
+        read,
+        options,
+        facts,
+        set: Vec::new(),
+        seen: BTreeSet::new(),
+        lacks_layer: false,
+        unsure: Vec::new(),
+        said: BTreeMap::new(),
+    };
+    let layers = loader.layers(path, shown);
+    loader.assignments();
+    let Some(own) = layers.last() else { return loader.finish() };
+    let is_fleet =
+        |layer: &Layer| ["vms", "defaults"].iter().any(|it| layer.table.contains_key(*it));
+    loader.loaded.is_fleet = layers.iter().any(is_fleet);
+    if loader.loaded.is_fleet {
+        loader.fleet(&layers);
     } else {
-        let mut tables: Vec<Layer> = below.to_vec();
-        tables.push(own.clone());
-        loader.machine(&stem, &tables, own);
+        let stem = options.name.clone().unwrap_or_else(|| stem(path).to_owned());
+        loader.machine(&stem, &layers, &own.base, own.place);
     }
     loader.finish()
+}
+
+/// Is the word of the form `KEY=VALUE`?
+#[must_use]
+pub fn is_assignment(word: &str) -> bool {
+    assignment(word, 0).is_some()
+}
+
+/// The table that a word `KEY=VALUE` stands for. What is no value of TOML is a text.
+fn assignment(word: &str, file: u32) -> Option<Table> {
+    let (key, value) = word.split_once('=')?;
+    let parse = |text: &str| match parse_toml(text, file).ok()?.value {
+        Value::Table(table) => Some(table),
+        _ => None,
+    };
+    // A second key behind a line break is a part of a text, and none in front of the value.
+    let is_value = parse(&format!("x={value}")).is_some_and(|table| table.len() == 1);
+    let table = if is_value {
+        parse(word)
+    } else {
+        parse(&format!("{key}={}", serde_json::Value::from(value)))
+    };
+    table.filter(|table| table.len() == 1 && !key.contains('\n'))
 }
 
 /// A file, or a part of one.
@@ -113,29 +155,63 @@ struct Loader<'a> {
     read: Read<'a>,
     options: &'a Options,
     facts: &'a dyn Facts,
+    /// What the command line sets.
+    set: Vec<Table>,
+    /// The paths of the files so far.
+    seen: BTreeSet<String>,
+    /// Is there a file to extend that could not be read? Then nothing is said of what is absent.
+    lacks_layer: bool,
     /// Machines of which not even the hypervisor is known.
     unsure: Vec<String>,
+    /// By machine, the options of its merged tree that were found wrong already.
+    said: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Loader<'_> {
-    /// Adds the layers of a file: those that it extends, then its own.
-    fn file(&mut self, path: &str, shown: &str, above: &mut Vec<String>, layers: &mut Vec<Layer>) {
-        let text = match (self.read)(path) {
-            Ok(text) => text,
+    /// The layers of a description, the lowest first; none if it cannot be read.
+    fn layers(&mut self, path: &str, shown: &str) -> Vec<Layer> {
+        let mut layers = Vec::new();
+        match self.text(path) {
+            Ok(text) => self.file(path, shown, text, &mut Vec::new(), &mut layers),
             Err(reason) => {
                 let text = format!("cannot read {shown}: {reason}");
-                return self.loaded.report.push(Diagnostic::error("MV007", "", text));
+                self.loaded.report.push(Diagnostic::error("MV007", "", text));
             }
-        };
+        }
+        layers
+    }
+
+    /// The text of a file, and whether that is all of it.
+    fn text(&self, path: &str) -> Result<(String, bool), String> {
+        match (self.read)(path) {
+            Ok(text) => Ok((text, true)),
+            Err(Unread::NotText(part)) => Ok((part, false)),
+            Err(Unread::Refused(reason)) => Err(reason),
+        }
+    }
+
+    /// Adds the layers of a file: those that it extends, then its own.
+    fn file(
+        &mut self,
+        path: &str,
+        shown: &str,
+        (text, is_whole): (String, bool),
+        above: &mut Vec<String>,
+        layers: &mut Vec<Layer>,
+    ) {
+        self.seen.insert(path.to_owned());
+        let end = u32::try_from(text.len()).unwrap_or(u32::MAX);
         let file = self.loaded.files.add(shown, text);
-        let node = match self.loaded.files.parse(file) {
-            Ok(node) => node,
-            Err(errors) => return errors.into_iter().for_each(|it| self.loaded.report.push(it)),
+        let table = if is_whole {
+            self.parse(file, shown)
+        } else {
+            let it = Diagnostic::error("MV001", "", "the text is not UTF-8");
+            self.loaded.report.push(it.at(Place { file, offset: end }));
+            None
         };
-        let place = node.place;
-        let Value::Table(mut table) = node.value else {
-            let text = format!("{shown} is {}, not a table", node.value.describe());
-            return self.loaded.report.push(Diagnostic::error("MV001", "", text).at(place));
+        let Some((mut table, place)) = table else {
+            self.lacks_layer = true;
+            return;
         };
         let base = directory(path).to_owned();
         if let Some(Entry { node, .. }) = table.remove("extends") {
@@ -144,6 +220,24 @@ impl Loader<'_> {
             above.pop();
         }
         layers.push(Layer { table, base, place });
+    }
+
+    /// The table that a file is, and where it begins.
+    fn parse(&mut self, file: u32, shown: &str) -> Option<(Table, Place)> {
+        let node = match self.loaded.files.parse(file) {
+            Ok(node) => node,
+            Err(errors) => {
+                errors.into_iter().for_each(|it| self.loaded.report.push(it));
+                return None;
+            }
+        };
+        let described = node.value.describe();
+        let Value::Table(table) = node.value else {
+            let text = format!("{shown} is {described}, not a table");
+            self.loaded.report.push(Diagnostic::error("MV001", "", text).at(node.place));
+            return None;
+        };
+        Some((table, node.place))
     }
 
     fn extends(
@@ -156,140 +250,157 @@ impl Loader<'_> {
     ) {
         let Value::List(items) = &node.value else {
             let text = format!("\"extends\" must be a list, found {}", node.value.describe());
-            return self
-                .loaded
-                .report
-                .push(Diagnostic::error("MV004", "extends", text).at(node.place));
+            return self.wrong_layer("MV004", text, node.place);
         };
         for item in items {
             let Some(name) = item.text() else {
-                let text =
-                    format!("\"extends\" must hold strings, found {}", item.value.describe());
-                self.loaded.report.push(Diagnostic::error("MV004", "extends", text).at(item.place));
+                let found = item.value.describe();
+                let text = format!("\"extends\" must hold strings, found {found}");
+                self.wrong_layer("MV004", text, item.place);
                 continue;
             };
             let path = crate::check::join(base, name);
-            let problem = if above.contains(&path) {
-                Some(format!("{name} extends itself, by way of {shown}"))
+            if above.contains(&path) {
+                let text = format!("{name} extends itself, by way of {shown}");
+                self.wrong_layer("MV007", text, item.place);
             } else if above.len() >= EXTENDS_MAX {
-                Some(format!("more than {EXTENDS_MAX} files extend each other"))
-            } else if self.loaded.files.count() >= FILES_MAX {
+                let text = format!("more than {EXTENDS_MAX} files extend each other");
+                self.wrong_layer("MV007", text, item.place);
+            } else if self.seen.len() >= FILES_MAX {
                 let text = format!("more than {FILES_MAX} files for one description");
-                self.loaded.report.push(Diagnostic::error("MV007", "extends", text).at(item.place));
-                return;
-            } else {
-                (self.read)(&path).err().map(|reason| format!("cannot read {name}: {reason}"))
-            };
-            match problem {
-                Some(text) => {
-                    self.loaded
-                        .report
-                        .push(Diagnostic::error("MV007", "extends", text).at(item.place));
-                }
-                None => {
-                    let shown = if name.starts_with('/') {
-                        name.to_owned()
-                    } else {
-                        let dir = directory(shown);
-                        let is_bare = !shown.contains('/');
-                        if is_bare { name.to_owned() } else { format!("{dir}/{name}") }
-                    };
-                    self.file(&path, &shown, above, layers);
+                return self.wrong_layer("MV007", text, item.place);
+            } else if !self.seen.contains(&path) {
+                match self.text(&path) {
+                    Ok(text) => self.file(&path, &beside(shown, name), text, above, layers),
+                    Err(reason) => {
+                        let text = format!("cannot read {name}: {reason}");
+                        self.wrong_layer("MV007", text, item.place);
+                    }
                 }
             }
         }
     }
 
-    fn fleet(&mut self, own: &Layer, below: &[Layer]) {
+    /// Says why a file that is extended is no layer.
+    fn wrong_layer(&mut self, code: &'static str, text: String, place: Place) {
+        self.lacks_layer = true;
+        self.loaded.report.push(Diagnostic::error(code, "extends", text).at(place));
+    }
+
+    /// Makes the machines of a fleet. What stands in `defaults` or `vms` of a file that is extended
+    /// lies below the same of those that extend it.
+    fn fleet(&mut self, layers: &[Layer]) {
         let mut shared = Vec::new();
-        for layer in below.iter().chain([own]) {
+        let mut machines: BTreeMap<String, Vec<Layer>> = BTreeMap::new();
+        for (at, layer) in layers.iter().enumerate() {
             let mut table = layer.table.clone();
-            table.remove("vms");
-            let defaults = table.remove("defaults");
-            shared.push(Layer { table, ..layer.clone() });
+            let (defaults, vms) = (table.remove("defaults"), table.remove("vms"));
+            if at + 1 == layers.len() {
+                self.beside(&mut table);
+            }
+            shared.push(Layer { table, base: layer.base.clone(), place: layer.place });
             if let Some(Entry { node, .. }) = defaults {
-                match node.value {
-                    Value::Table(table) => {
-                        shared.push(Layer { table, place: node.place, base: layer.base.clone() });
-                    }
-                    other => {
-                        let text =
-                            format!("\"defaults\" must be a table, found {}", other.describe());
-                        let it = Diagnostic::error("MV004", "defaults", text).at(node.place);
-                        self.loaded.report.push(it);
-                    }
-                }
+                let place = node.place;
+                let table = self.table("defaults", node).into_iter();
+                shared.extend(table.map(|table| Layer { table, base: layer.base.clone(), place }));
+            }
+            let vms = vms.and_then(|entry| self.table("vms", entry.node));
+            for (name, Entry { key, node }) in vms.into_iter().flatten() {
+                let Some(table) = self.table(&format!("vms.{name}"), node) else { continue };
+                let layer = Layer { table, base: layer.base.clone(), place: key };
+                machines.entry(name).or_default().push(layer);
             }
         }
-        // What stands beside `vms` in a fleet is no machine's.
-        for (name, entry) in own.table.iter().filter(|(name, _)| !FLEET.contains(&name.as_str())) {
-            let text = format!("unknown key \"{name}\" beside \"vms\"");
-            let hint = "keys for all machines stand in [defaults]";
-            let it = Diagnostic::error("MV002", name, text).hint(hint).at(entry.key);
-            self.loaded.report.push(it);
-        }
-        let vms = own.table.get("vms").map(|entry| &entry.node);
-        let Some(Value::Table(vms)) = vms.map(|node| &node.value) else {
-            if let Some(node) = vms {
-                let text = format!("\"vms\" must be a table, found {}", node.value.describe());
-                self.loaded.report.push(Diagnostic::error("MV004", "vms", text).at(node.place));
+        let base = layers.last().map(|own| own.base.clone()).unwrap_or_default();
+        if machines.is_empty() {
+            for layer in &mut shared {
+                let mut checker = Checker::new(&layer.base, &mut self.loaded.report);
+                checker.table(&mut layer.table, KEYS, "");
             }
-            return;
-        };
-        for (name, entry) in vms {
+        }
+        for (name, own) in machines {
+            let place = own.last().map(|it| it.place).unwrap_or_default();
             // The name is a part of paths, whatever host name the machine has.
-            if let Some(it) = validate::no_host_name(name, &format!("vms.{name}")) {
-                self.loaded.report.push(Diagnostic { vm: Some(name.clone()), ..it.at(entry.key) });
+            if let Some(it) = validate::no_host_name(&name, &format!("vms.{name}")) {
+                self.loaded.report.push(Diagnostic { vm: Some(name.clone()), ..it.at(place) });
             }
-            let Value::Table(table) = &entry.node.value else {
-                let text = format!(
-                    "\"vms.{name}\" must be a table, found {}",
-                    entry.node.value.describe()
-                );
-                let path = format!("vms.{name}");
-                self.loaded
-                    .report
-                    .push(Diagnostic::error("MV004", path, text).at(entry.node.place));
-                continue;
-            };
-            let layer = Layer { table: table.clone(), base: own.base.clone(), place: entry.key };
-            let mut layers = shared.clone();
-            layers.push(layer.clone());
-            self.machine(name, &layers, &layer);
+            let layers: Vec<Layer> = shared.iter().cloned().chain(own).collect();
+            self.machine(&name, &layers, &base, place);
         }
+    }
+
+    /// The table that the option at `path` must be.
+    fn table(&mut self, path: &str, node: Node) -> Option<Table> {
+        if let Value::Table(table) = node.value {
+            return Some(table);
+        }
+        let text = format!("\"{path}\" must be a table, found {}", node.value.describe());
+        self.loaded.report.push(Diagnostic::error("MV004", path, text).at(node.place));
+        None
+    }
+
+    /// Takes out what stands beside `vms` in a fleet, and is no machine's.
+    fn beside(&mut self, table: &mut Table) {
+        table.retain(|name, entry| {
+            if name == "schema" {
+                return true;
+            }
+            let text = format!("unknown key \"{name}\" beside \"vms\"");
+            let is_machines = KEYS.iter().any(|key| key.name == name);
+            let near = nearest(name, FLEET.iter().copied(), 1).first().copied();
+            let it = match near.filter(|_| !is_machines) {
+                Some(near) => {
+                    let text = format!("{text}; did you mean \"{near}\"?");
+                    Diagnostic::error("MV002", name, text)
+                }
+                None => {
+                    let hint = "keys for all machines stand in [defaults]";
+                    Diagnostic::error("MV002", name, text).hint(hint)
+                }
+            };
+            self.loaded.report.push(it.at(entry.key));
+            false
+        });
     }
 
     /// Makes one machine of its layers.
-    fn machine(&mut self, name: &str, layers: &[Layer], own: &Layer) {
+    fn machine(&mut self, name: &str, layers: &[Layer], base: &str, place: Place) {
         let mut report = Report::default();
         let mut merged = Table::new();
+        let beside = if self.loaded.is_fleet { &[] } else { FLEET };
         for layer in layers {
             let mut table = layer.table.clone();
-            Checker { base: &layer.base, report: &mut report }.table(&mut table, KEYS, "");
+            Checker::new(&layer.base, &mut report).beside(beside).table(&mut table, KEYS, "");
             merge(&mut merged, table, KEYS);
         }
-        for word in &self.options.set {
-            match self.set(word) {
-                Ok(mut table) => {
-                    Checker { base: &own.base, report: &mut report }.table(&mut table, KEYS, "");
-                    merge(&mut merged, table, KEYS);
-                }
-                Err(problem) => report.push(*problem),
-            }
+        for table in &self.set {
+            let mut table = table.clone();
+            Checker::new(base, &mut report).table(&mut table, KEYS, "");
+            merge(&mut merged, table, KEYS);
         }
-        let tree = Node { place: own.place, value: Value::Table(merged) };
-        if let Value::Table(merged) = &tree.value {
-            let mut missing = Report::default();
-            required(merged, KEYS, "", &mut missing);
-            let said: BTreeSet<&str> = report.iter().map(|it| it.path.as_str()).collect();
-            missing.retain(|it| !is_said(&it.path, |path| said.contains(path)));
+        let mut said = BTreeSet::new();
+        let mut missing = Report::default();
+        required(&merged, KEYS, "", &mut missing);
+        said.extend(missing.iter().map(|it| it.path.clone()));
+        if !report.is_empty() {
+            let wrong = settle(&mut merged, KEYS);
+            // Elements have other indices in the merged list than in the one of their layer.
+            for it in report.iter_mut() {
+                if let Some(path) = it.place.and_then(|place| wrong.get(&place)) {
+                    it.path.clone_from(path);
+                }
+            }
+            said.extend(wrong.into_values());
+        }
+        if !self.lacks_layer {
             report.extend(missing);
         }
+        let tree = Node { place, value: Value::Table(merged) };
         let context = Context {
             name: name.to_owned(),
             system: self.options.system,
             declarative: self.options.declarative,
-            directory: own.base.clone(),
+            directory: base.to_owned(),
         };
         let mut description = match tree.value.to_json() {
             serde_json::Value::Object(members) => members,
@@ -299,7 +410,7 @@ impl Loader<'_> {
             description.insert("hypervisor".to_owned(), hypervisor.name().into());
         }
         let wrong = report.has_errors();
-        let is_unsure = report.iter().any(|it| it.path == "hypervisor");
+        let is_unsure = said.contains("hypervisor");
         match fill(description, &context) {
             Ok(vm) if vm.enable => {
                 let name =
@@ -308,11 +419,12 @@ impl Loader<'_> {
                 if is_unsure {
                     self.unsure.push(name.clone());
                 }
+                self.said.insert(name.clone(), said);
                 self.loaded.machines.push(Machine { name, tree, vm });
             }
             Ok(_) => self.complete(&mut report, name, &tree),
             // With errors found already, a table may lack what they took out.
-            Err(_) if wrong => self.complete(&mut report, name, &tree),
+            Err(_) if wrong || self.lacks_layer => self.complete(&mut report, name, &tree),
             Err(text) => {
                 report.push(Diagnostic::error("MV004", "", text));
                 self.complete(&mut report, name, &tree);
@@ -331,23 +443,18 @@ impl Loader<'_> {
         }
     }
 
-    /// The table that a word `KEY=VALUE` stands for.
-    fn set(&mut self, word: &str) -> Result<Table, Box<Diagnostic>> {
-        let file = self.loaded.files.add("--set", word);
-        let wrong = || {
-            let text = format!("{word:?} is not of the form KEY=VALUE");
-            Box::new(Diagnostic::error("MV001", "", text).at(Place { file, offset: 0 }))
-        };
-        let (key, value) = word.split_once('=').ok_or_else(wrong)?;
-        let mut parse = |text: String| {
-            let file = self.loaded.files.add("--set", text);
-            self.loaded.files.parse(file)
-        };
-        let node = parse(format!("{key} = {value}"))
-            .or_else(|_| parse(format!("{key} = {}", serde_json::Value::from(value))));
-        match node.map(|node| node.value) {
-            Ok(Value::Table(table)) => Ok(table),
-            _ => Err(wrong()),
+    /// Parses what the command line sets.
+    fn assignments(&mut self) {
+        for word in &self.options.set {
+            let file = self.loaded.files.add(format!("--set {word}"), word.as_str());
+            match assignment(word, file) {
+                Some(table) => self.set.push(table),
+                None => {
+                    let text = format!("{word:?} is not of the form KEY=VALUE");
+                    let it = Diagnostic::error("MV001", "", text).at(Place { file, offset: 0 });
+                    self.loaded.report.push(it);
+                }
+            }
         }
     }
 
@@ -357,24 +464,32 @@ impl Loader<'_> {
         let known: Vec<Subject<'_>> =
             known.map(|it| Subject { name: &it.name, vm: &it.vm }).collect();
         let mut report = validate::validate(&known, self.facts, &self.options.rules);
-        let is_fleet = self.loaded.is_fleet;
+        let Loaded { is_fleet, machines, report: found, .. } = &mut self.loaded;
         let trees: BTreeMap<&str, &Node> =
-            self.loaded.machines.iter().map(|it| (it.name.as_str(), &it.tree)).collect();
-        for it in report.iter_mut() {
+            machines.iter().map(|it| (it.name.as_str(), &it.tree)).collect();
+        let at: BTreeSet<(&str, Option<Place>)> =
+            found.iter().map(|it| (it.code, it.place)).collect();
+        report.retain(|it| {
             let name = it.vm.as_deref().unwrap_or_default();
-            it.place = trees.get(name).map(|tree| tree.locate(&it.path));
-            if !is_fleet {
+            let said = self.said.get(name);
+            let is_there = || trees.get(name).is_some_and(|tree| tree.follow(&it.path).1);
+            let is_said = is_said(&it.path, |path| said.is_some_and(|said| said.contains(path)));
+            // A key that is no host name, and the host name that follows from it.
+            let place = trees.get(name).map(|tree| tree.locate(&it.path));
+            !is_said && !at.contains(&(it.code, place)) && (!self.lacks_layer || is_there())
+        });
+        for it in report.iter_mut() {
+            let tree = trees.get(it.vm.as_deref().unwrap_or_default());
+            it.place = tree.map(|tree| tree.locate(&it.path));
+            if !*is_fleet {
                 it.vm = None;
+                let is_named = tree.is_some_and(|tree| tree.get("hostName").is_some());
+                if it.code == "MV010" && !is_named {
+                    it.hint = Some("it comes from the file's name; set hostName".to_owned());
+                }
             }
         }
-        let said: BTreeSet<(Option<&str>, &str)> =
-            self.loaded.report.iter().map(|it| (it.vm.as_deref(), it.path.as_str())).collect();
-        report.retain(|it| !is_said(&it.path, |path| said.contains(&(it.vm.as_deref(), path))));
-        // A key that is no host name, and the host name that follows from it.
-        let at: BTreeSet<(&str, Option<Place>)> =
-            self.loaded.report.iter().map(|it| (it.code, it.place)).collect();
-        report.retain(|it| !at.contains(&(it.code, it.place)));
-        self.loaded.report.extend(report);
+        found.extend(report);
     }
 
     fn finish(mut self) -> Loaded {
@@ -389,6 +504,14 @@ impl Loader<'_> {
 fn is_said(path: &str, said: impl Fn(&str) -> bool) -> bool {
     let ends = path.match_indices(['.', '[']).map(|(at, _)| at).chain([path.len()]);
     ends.filter_map(|end| path.get(..end)).any(said)
+}
+
+/// The name of a file that another one extends, as the other one is shown.
+fn beside(shown: &str, name: &str) -> String {
+    if name.starts_with('/') || !shown.contains('/') {
+        return name.to_owned();
+    }
+    format!("{}/{name}", directory(shown))
 }
 
 /// The directory of an absolute path.

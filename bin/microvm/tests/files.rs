@@ -218,6 +218,14 @@ fn odd_files_are_refused_with_a_line() {
     let (status, said) = microvm(&["check", &text(&large)]);
     assert_eq!(status, 3);
     assert!(said.contains("error[MV007]") && said.contains("file too large"), "{said}");
+    let latin = dir.join("latin.toml");
+    fs::write(&latin, b"hostName = \"a\"\n# caf\xe9\n").expect("a file");
+    let (status, said) = microvm(&["check", &text(&latin)]);
+    assert_eq!(status, 3);
+    assert!(said.contains("latin.toml:2:6: error[MV001]: the text is not UTF-8"), "{said}");
+    for word in ["vcpu", "=1", "vcpu 2"] {
+        assert_eq!(microvm(&["check", "--set", word, &text(&latin)]).0, 2, "{word}");
+    }
     let name = dir.join(std::ffi::OsStr::from_bytes(b"\xff.toml"));
     fs::write(&name, "kernel = \"k\"\n").expect("a file");
     let output = Command::new(env!("CARGO_BIN_EXE_microvm")).arg("check").arg(&name).output();

@@ -7,7 +7,7 @@ use microvm::check::Checker;
 use microvm::config::System;
 use microvm::diag::Report;
 use microvm::merge::merge;
-use microvm::pipeline::{self, Loaded, Options};
+use microvm::pipeline::{self, Loaded, Options, Unread};
 use microvm::schema::KEYS;
 use microvm::source::{Files, Table, Value};
 use proptest::prelude::*;
@@ -18,7 +18,8 @@ fn load_among(files: &[(&str, &str)], options: &Options) -> Loaded {
     let files: BTreeMap<String, &str> =
         files.iter().map(|(name, text)| (format!("/d/{name}"), *text)).collect();
     let read = |path: &str| {
-        files.get(path).map(|text| (*text).to_owned()).ok_or_else(|| "no such file".to_owned())
+        let text = files.get(path).map(|text| (*text).to_owned());
+        text.ok_or_else(|| Unread::Refused("no such file".to_owned()))
     };
     pipeline::load("/d/in.toml", "in.toml", &read, options)
 }
@@ -154,12 +155,24 @@ fn circles_are_found_however_long_they_are() {
 }
 
 #[test]
-fn files_that_are_extended_again_and_again_have_an_end() {
-    let both = |at: usize| format!("extends = [\"{0}.toml\", \"{0}.toml\"]", at + 1);
+fn a_file_that_is_extended_again_is_one_layer() {
+    let both = |at: usize| format!("extends = [\"{0}.toml\", \"./{0}.toml\"]", at + 1);
     let chain: Vec<(String, String)> = (0..10).map(|at| (format!("{at}.toml"), both(at))).collect();
     let mut files: Vec<(&str, &str)> =
         chain.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-    files.extend([("10.toml", "kernel = \"k\""), ("in.toml", "extends = [\"0.toml\"]")]);
+    let base = "kernel = \"k\"\nkernelParams = [\"once\"]\npreStart = \"once\"";
+    files.extend([("10.toml", base), ("in.toml", "extends = [\"0.toml\", \"10.toml\"]")]);
+    let it = machine(&files, &[]);
+    assert_eq!((&it["kernelParams"], &it["preStart"]), (&json!(["once"]), &json!("once")));
+}
+
+#[test]
+fn files_of_one_description_have_an_end() {
+    let names: Vec<String> = (0..300).map(|at| format!("{at}.toml")).collect();
+    let mut files: Vec<(&str, &str)> =
+        names.iter().map(|name| (name.as_str(), "kernel = \"k\"")).collect();
+    let all = format!("extends = {}", json!(names));
+    files.push(("in.toml", &all));
     let loaded = load_among(&files, &Options::default());
     let found: Vec<&str> = loaded.report.iter().map(|it| it.message.as_str()).collect();
     assert!(found.contains(&"more than 256 files for one description"), "{found:?}");
@@ -193,6 +206,78 @@ fn a_fleet_has_defaults_below_each_machine() {
 }
 
 #[test]
+fn machines_of_all_files_are_machines_of_the_fleet() {
+    let base = "[defaults]\nkernel = \"k\"\nmem = 200\nvcpu = 2\n\
+                [vms.a]\nmem = 300\nstoreDisk = \"x\"\n[vms.b]\n";
+    let own = "extends = [\"dir/base.toml\"]\ndefaults.mem = 250\n\
+               [vms.a]\nvcpu = 4\ninitrdPath = \"i\"\n[vms.c]\n";
+    let files = [("in.toml", own), ("dir/base.toml", base)];
+    let loaded = load_among(&files, &Options::default());
+    assert!(!loaded.report.has_errors(), "{}", loaded.report.text(&loaded.files));
+    let of = |at: usize| {
+        let vm = &loaded.machines[at].vm;
+        (vm.host_name.as_str(), vm.mem, vm.vcpu, vm.kernel.as_str())
+    };
+    // What a machine has itself lies over all defaults.
+    assert_eq!(of(0), ("a", 300, 4, "/d/dir/k"));
+    assert_eq!((of(1), of(2)), (("b", 250, 2, "/d/dir/k"), ("c", 250, 2, "/d/dir/k")));
+    let a = &loaded.machines[0].vm;
+    assert_eq!(a.store_disk.as_deref(), Some("/d/dir/x"));
+    assert_eq!(a.initrd_path.as_deref(), Some("/d/i"));
+
+    // A fleet is one even if it has nothing of its own.
+    let files = [("in.toml", "extends = [\"dir/base.toml\"]\n"), ("dir/base.toml", base)];
+    let loaded = load_among(&files, &Options::default());
+    assert!(loaded.is_fleet && !loaded.report.has_errors());
+    assert_eq!(loaded.machines.len(), 2);
+}
+
+#[test]
+fn a_mistake_of_one_layer_hides_none_of_another() {
+    let base = "kernel = \"k\"\nvolumes = [{ image = \"a\", size = 0 }, 7, \
+                { image = \"c\", size = 0 }]\n";
+    let own = "extends = [\"base.toml\"]\n\
+               volumes = [{ image = \"b\", size = \"much\", shape = 1 }]\n";
+    let loaded = load_among(&[("in.toml", own), ("base.toml", base)], &Options::default());
+    let found: Vec<(&str, &str)> =
+        loaded.report.iter().map(|it| (it.code, it.path.as_str())).collect();
+    // Each mistake once, under its place in the merged list.
+    let wanted = [
+        ("MV004", "volumes[3].size"),
+        ("MV002", "volumes[3].shape"),
+        ("MV142", "volumes[0].size"),
+        ("MV004", "volumes[1]"),
+        ("MV142", "volumes[2].size"),
+    ];
+    assert_eq!(found, wanted, "{}", loaded.report.text(&loaded.files));
+
+    // What lies over a mistake is judged as it is.
+    let files = [("in.toml", "extends = [\"base.toml\"]\nmem = 0"), ("base.toml", "mem = \"x\"")];
+    let loaded = load_among(&files, &Options::default());
+    let found: Vec<&str> = loaded.report.iter().map(|it| it.code).collect();
+    assert_eq!(found, ["MV105", "MV102", "MV004"]);
+}
+
+#[test]
+fn a_word_of_the_command_line_sets_one_key() {
+    let files = [("in.toml", "kernel = \"k\"\n")];
+    let it = machine(&files, &["preStart=1\nmem=3"]);
+    assert_eq!((&it["preStart"], &it["mem"]), (&json!("1\nmem=3"), &json!(512)));
+    for word in ["vcpu", "=2", "a b=2", "#a=1", "\nmem=3", "[qemu]\naccel=1", "qemu.=1"] {
+        assert!(!pipeline::is_assignment(word), "{word:?}");
+    }
+}
+
+#[test]
+fn line_breaks_of_other_systems_become_ours() {
+    let text = "kernel = \"k\"\r\npreStart = \"\"\"\r\none\r\ntwo\r\n\"\"\"\r\n\
+                [binScripts]\r\ncheck = \"\"\"\r\ntrue\r\nfalse\"\"\"\r\n";
+    let it = machine(&[("in.toml", text)], &[]);
+    assert_eq!(it["preStart"], "one\ntwo\n");
+    assert_eq!(it["binScripts"]["check"], "true\nfalse");
+}
+
+#[test]
 fn the_command_line_is_the_last_layer() {
     let files = [("in.toml", "kernel = \"k\"\nmem = 1000\nkernelParams = [\"a\"]\n")];
     let set = ["mem=\"2G\"", "kernelParams=[\"b\"]", "hostName=web1", "qemu.accel=tcg", "vcpu=2"];
@@ -204,7 +289,10 @@ fn the_command_line_is_the_last_layer() {
     let options = Options { set: vec!["vcpu=many".to_owned()], ..Options::default() };
     let loaded = load_among(&files, &options);
     let text = loaded.report.text(&loaded.files);
-    assert!(text.starts_with("--set:1:8: error[MV004]: \"vcpu\" must be an integer"), "{text}");
+    assert!(
+        text.starts_with("--set vcpu=many:1:6: error[MV004]: \"vcpu\" must be an integer"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -282,7 +370,7 @@ fn layer(text: &str) -> Option<Table> {
     let file = files.add("layer.json", text);
     let Value::Table(mut table) = files.parse(file).ok()?.value else { return None };
     let mut report = Report::default();
-    Checker { base: "/d", report: &mut report }.table(&mut table, KEYS, "");
+    Checker::new("/d", &mut report).table(&mut table, KEYS, "");
     Some(table)
 }
 

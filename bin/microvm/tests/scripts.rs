@@ -50,7 +50,8 @@ fn golden(start: &str) -> Vec<(String, Built)> {
         }
         let read = |path: &str| {
             let name = path.rsplit('/').next().unwrap_or(path);
-            fs::read_to_string(case.join(name)).map_err(|error| error.to_string())
+            fs::read_to_string(case.join(name))
+                .map_err(|error| pipeline::Unread::Refused(error.to_string()))
         };
         let loaded = pipeline::load("/srv/vm/in.toml", "in.toml", &read, &Default::default());
         let (plan, emit) = options();

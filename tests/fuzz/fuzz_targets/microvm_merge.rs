@@ -17,7 +17,7 @@ fn layer(text: &str) -> Option<Table> {
     let file = files.add("layer.toml", text);
     let Value::Table(mut table) = files.parse(file).ok()?.value else { return None };
     let mut report = Report::default();
-    Checker { base: "/f", report: &mut report }.table(&mut table, KEYS, "");
+    Checker::new("/f", &mut report).table(&mut table, KEYS, "");
     Some(table)
 }
 

@@ -5,12 +5,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use microvm::pipeline::{self, Options};
+use microvm::pipeline::{self, Options, Unread};
 
 fuzz_target!(|text: &str| {
     let read = |path: &str| match path {
         "/f/in.toml" => Ok(text.to_owned()),
-        _ => Err("not there".to_owned()),
+        _ => Err(Unread::Refused("not there".to_owned())),
     };
     let loaded = pipeline::load("/f/in.toml", "in.toml", &read, &Options::default());
     let lines = text.matches('\n').count() + 1;

@@ -23,9 +23,11 @@ pub fn json_schema() -> Value {
     if let Some(properties) = alone.get_mut("properties").and_then(Value::as_object_mut) {
         properties.insert("extends".to_owned(), files.clone());
     }
+    let version = KEYS.iter().find(|key| key.name == "schema").map(|key| property(key, true));
     let fleet = json!({
         "type": "object",
         "properties": {
+            "schema": version,
             "extends": files,
             "defaults": {
                 "$ref": "#/$defs/machine", "description": "keys for all machines",
@@ -105,16 +107,22 @@ fn property(key: &'static Key, is_whole: bool) -> Value {
     property
 }
 
+/// A list, whose first element can say that it forgets what is below.
 fn list(item: &Value) -> Value {
-    json!({ "type": "array", "items": { "anyOf": [item, { "const": RESET }] } })
+    json!({
+        "type": "array",
+        "prefixItems": [{ "anyOf": [item, { "const": RESET }] }],
+        "items": item,
+    })
 }
 
 /// A value that is no table with keys of its own.
 fn plain(kind: Kind) -> Value {
-    let text = json!({ "type": "string" });
+    let any = json!({ "type": "string" });
+    let text = json!({ "type": "string", "minLength": 1 });
     match kind {
         Kind::Bool => json!({ "type": "boolean" }),
-        Kind::Int(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),
+        Kind::Int(min, max, _) => json!({ "type": "integer", "minimum": min, "maximum": max }),
         Kind::Size => json!({ "anyOf": [
             { "type": "integer", "minimum": 0 },
             { "type": "string", "pattern": "^[0-9]+[MGT]?$" },
@@ -125,15 +133,20 @@ fn plain(kind: Kind) -> Value {
             json!({ "anyOf": [{ "type": "integer", "minimum": 0 }, { "enum": words }] })
         }
         Kind::Choice(words) => json!({ "enum": words }),
-        Kind::Words => json!({ "type": "array", "items": text }),
+        Kind::Words => json!({
+            "type": "array",
+            "prefixItems": [any],
+            "items": { "type": "string", "not": { "const": RESET } },
+        }),
         Kind::Texts => {
             json!({ "type": "object",
-                "additionalProperties": { "anyOf": [text, { "const": false }] } })
+                "additionalProperties": { "anyOf": [any, { "const": false }] } })
         }
-        Kind::LinesByName | Kind::Paths => {
-            json!({ "type": "object", "additionalProperties": text })
-        }
-        Kind::Text | Kind::Path | Kind::Lines => text,
+        Kind::LinesByName => json!({ "type": "object", "additionalProperties": any }),
+        Kind::Paths => json!({ "type": "object", "additionalProperties": text }),
+        Kind::Version => json!({ "type": "string", "pattern": "^[0-9]+(\\.[0-9]+)*$" }),
+        Kind::AnyText | Kind::Lines => any,
+        Kind::Text | Kind::Path => text,
         Kind::Any | Kind::Table(_) | Kind::Tables(..) => json!({ "type": "object" }),
     }
 }
@@ -147,7 +160,7 @@ pub fn default(key: &Key) -> Option<Value> {
         Kind::Int(..) | Kind::Size => text.parse::<i64>().ok().map(Value::from),
         Kind::Words if !text.is_empty() => Some(text.split(' ').collect()),
         Kind::Choice(words) | Kind::IntOr(words) if words.contains(&text) => Some(text.into()),
-        Kind::Text => {
+        Kind::Text | Kind::AnyText | Kind::Version => {
             let is_phrase = text.contains([' ', ';']) || text.contains("hostName");
             (!text.is_empty() && !is_phrase && !text.contains("ARCH")).then(|| text.into())
         }

@@ -6,7 +6,7 @@ use super::vmm::{
     ALIOTH, CLOUD_HYPERVISOR, CROSVM, FIRECRACKER, GRAPHICS, KVMTOOL, QEMU, STRATOVIRT, VFKIT,
     VIRTIOFSD,
 };
-use super::{AL, ALL, CH, CR, FC, HOST, HYPERVISOR_NAMES, KT, Key, Kind, Q, SV, VF};
+use super::{AL, ALL, CH, CR, FC, HOST, HYPERVISOR_NAMES, KT, Key, Kind, Q, RANGE, SV, VF};
 
 const SYSTEMS: &[&str] = &["x86_64-linux", "aarch64-linux", "aarch64-darwin"];
 
@@ -21,7 +21,7 @@ const OPTIMIZE: &[Key] = &[Key::new(
 const VSOCK: &[Key] = &[
     Key::new(
         "cid",
-        Kind::Int(0, 0xffff_ffff),
+        Kind::Int(3, 0xffff_fffe, "MV119"),
         "",
         Q | CH | FC | CR | KT | SV | AL,
         "the guest's address on vsock: 3 to 4294967294, unique on the host",
@@ -42,22 +42,22 @@ const VSOCK: &[Key] = &[
 ];
 
 const RESOURCES: &[Key] = &[
-    Key::new("cpuWeight", Kind::Int(1, 10000), "", HOST, "CPUWeight= of the unit"),
+    Key::new("cpuWeight", Kind::Int(1, 10000, RANGE), "", HOST, "CPUWeight= of the unit"),
     Key::new("memoryMax", Kind::Text, "", HOST, "MemoryMax= of the unit"),
     Key::new("allowedCPUs", Kind::Text, "", HOST, "AllowedCPUs= of the unit"),
 ];
 
 /// Every key of a description.
 pub const KEYS: &[Key] = &[
-    Key::new("schema", Kind::Int(1, 1), "1", HOST, "the version of this set of keys"),
+    Key::new("schema", Kind::Int(1, 1, RANGE), "1", HOST, "the version of this set of keys"),
     Key::new(
         "hostName",
-        Kind::Text,
+        Kind::AnyText,
         "the stem of the file's name",
         ALL,
         "the name of the machine: letters, digits and inner dashes, at most 63",
     ),
-    Key::new("description", Kind::Text, "", HOST, "a line for people"),
+    Key::new("description", Kind::AnyText, "", HOST, "a line for people"),
     Key::new("enable", Kind::Bool, "true", HOST, "false leaves the machine out of a fleet"),
     Key::new("autostart", Kind::Bool, "true", HOST, "start it with the host"),
     Key::new(
@@ -86,7 +86,7 @@ pub const KEYS: &[Key] = &[
     Key::new("cpu", Kind::Text, "", Q, "the processor model to emulate; turns KVM off"),
     Key::new(
         "vcpu",
-        Kind::Int(0, 0xffff_ffff),
+        Kind::Int(1, 255, "MV101"),
         "1",
         ALL,
         "the number of virtual processors, 1 to 255",
@@ -303,7 +303,7 @@ pub const KEYS: &[Key] = &[
     Key::new("wrapCommand", Kind::Words, "", ALL, "words put before the hypervisor's command"),
     Key::new(
         "shutdownTimeout",
-        Kind::Int(1, 86400),
+        Kind::Int(1, 86400, RANGE),
         "90",
         HOST,
         "seconds that a graceful stop may take",

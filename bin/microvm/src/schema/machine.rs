@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Keys of disks, networks, shares and devices.
 
-use super::{AL, ALL, CH, CR, FC, HOST, KT, Key, Kind, Q, SV, VF};
+use super::{AL, ALL, CH, CR, FC, HOST, KT, Key, Kind, Q, RANGE, SV, VF};
 
 const END: &[Key] = &[
-    Key::new("address", Kind::Text, "", Q, "an IPv4 address; empty for any"),
-    Key::new("port", Kind::Int(0, 0xffff_ffff), "", Q, "1 to 65535").required(),
+    Key::new("address", Kind::AnyText, "", Q, "an IPv4 address; empty for any"),
+    Key::new("port", Kind::Int(1, 65535, "MV132"), "", Q, "1 to 65535").required(),
 ];
 
 pub(super) const FORWARDS: &[Key] = &[
@@ -26,7 +26,7 @@ pub(super) const VOLUMES: &[Key] = &[
         .required(),
     Key::new(
         "serial",
-        Kind::Text,
+        Kind::AnyText,
         "",
         Q | CH | CR | SV,
         "the serial number that the guest sees, at most 20 bytes",
@@ -62,7 +62,7 @@ pub(super) const VOLUMES: &[Key] = &[
 ];
 
 const MACVTAP: &[Key] = &[
-    Key::new("link", Kind::Text, "", HOST, "the interface of the host that it sits on"),
+    Key::new("link", Kind::AnyText, "", HOST, "the interface of the host that it sits on"),
     Key::new(
         "mode",
         Kind::Choice(&["private", "vepa", "bridge", "passthru", "source"]),
@@ -80,7 +80,7 @@ const TAP: &[Key] = &[
         Q,
         "let the kernel move the packets, through /dev/vhost-net",
     ),
-    Key::new("bridge", Kind::Text, "", HOST, "the bridge that tap-up attaches it to"),
+    Key::new("bridge", Kind::AnyText, "", HOST, "the bridge that tap-up attaches it to"),
 ];
 
 pub(super) const INTERFACES: &[Key] = &[
@@ -94,7 +94,7 @@ pub(super) const INTERFACES: &[Key] = &[
     .required(),
     Key::new(
         "id",
-        Kind::Text,
+        Kind::AnyText,
         "",
         ALL & !VF,
         "the name of the interface on the host, at most 15 bytes",
@@ -102,13 +102,13 @@ pub(super) const INTERFACES: &[Key] = &[
     .required(),
     Key::new(
         "mac",
-        Kind::Text,
+        Kind::AnyText,
         "",
         ALL,
         "the guest's address; \"auto\" makes one of hostName and id",
     )
     .required(),
-    Key::new("bridge", Kind::Text, "", Q, "the bridge, for type bridge"),
+    Key::new("bridge", Kind::AnyText, "", Q, "the bridge, for type bridge"),
     Key::new("macvtap", Kind::Table(MACVTAP), "", HOST, "for type macvtap"),
     Key::new("tap", Kind::Table(TAP), "", Q | HOST, "for type tap"),
     Key::new(
@@ -120,7 +120,7 @@ pub(super) const INTERFACES: &[Key] = &[
     ),
     Key::new(
         "mtu",
-        Kind::Int(68, 65535),
+        Kind::Int(68, 65535, RANGE),
         "",
         Q | CH | FC | AL | HOST,
         "the largest packet in bytes",
@@ -130,7 +130,7 @@ pub(super) const INTERFACES: &[Key] = &[
 pub(super) const SHARES: &[Key] = &[
     Key::new(
         "tag",
-        Kind::Text,
+        Kind::AnyText,
         "",
         Q | CH | CR | KT | SV | AL | VF,
         "the name by which the guest mounts it",
@@ -138,7 +138,7 @@ pub(super) const SHARES: &[Key] = &[
     .required(),
     Key::new(
         "source",
-        Kind::Text,
+        Kind::AnyText,
         "",
         Q | CH | CR | KT | SV | AL | VF,
         "the directory, from the machine's working directory",
@@ -153,7 +153,7 @@ pub(super) const SHARES: &[Key] = &[
     ),
     Key::new(
         "socket",
-        Kind::Text,
+        Kind::AnyText,
         "virtiofs: hostName-virtiofs-tag.sock",
         Q | CH | CR | SV | AL | HOST,
         "the socket between virtiofsd and the hypervisor",
@@ -185,7 +185,7 @@ pub(super) const SHARES: &[Key] = &[
 ];
 
 const FOR_QEMU: &[Key] = &[
-    Key::new("id", Kind::Text, "", Q, "the identifier of the device"),
+    Key::new("id", Kind::AnyText, "", Q, "the identifier of the device"),
     Key::new("bus", Kind::Text, "", Q, "the bus it is plugged into"),
     Key::new("deviceExtraArgs", Kind::Text, "", Q, "properties that are added as they are"),
 ];
@@ -195,7 +195,7 @@ pub(super) const DEVICES: &[Key] = &[
         .required(),
     Key::new(
         "path",
-        Kind::Text,
+        Kind::AnyText,
         "",
         Q | CH | CR | KT,
         "pci: 0000:03:00.0; usb: properties of QEMU's usb-host",

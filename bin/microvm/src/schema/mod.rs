@@ -62,17 +62,24 @@ pub const HYPERVISOR_NAMES: &[&str] = &{
     names
 };
 
+/// The code of a number out of a range that no rule knows.
+pub const RANGE: &str = "MV004";
+
 /// What a key is set to.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
     /// `true` or `false`.
     Bool,
-    /// A whole number of this range.
-    Int(i64, i64),
+    /// A whole number of this range, and the code under which another one is refused.
+    Int(i64, i64, &'static str),
     /// Mebibytes: a number, or a text such as `512M` or `2G`.
     Size,
-    /// A text.
+    /// A text that is not empty.
     Text,
+    /// A text that may be empty, or that a rule judges.
+    AnyText,
+    /// Numbers with points between.
+    Version,
     /// A text, or `false` for none.
     TextOrOff,
     /// A number, or one of these words.

@@ -31,7 +31,7 @@ pub(super) const GRAPHICS: &[Key] = &[
 ];
 
 const ROOT_PORTS: &[Key] = &[
-    Key::new("id", Kind::Text, "", Q, "the identifier of the port").required(),
+    Key::new("id", Kind::AnyText, "", Q, "the identifier of the port").required(),
     Key::new("bus", Kind::Text, "", Q, "the bus it is plugged into"),
     Key::new("chassis", Kind::IntOr(&[]), "", Q, "the number of the chassis"),
     Key::new("slot", Kind::IntOr(&[]), "", Q, "the number of the slot"),
@@ -51,7 +51,13 @@ pub(super) const QEMU: &[Key] = &[
         "PCI Express ports to plug devices into",
     ),
     Key::new("binary", Kind::Text, "qemu-system-ARCH", Q, "the program"),
-    Key::new("version", Kind::Text, "10.0", Q, "its version, where the command line depends on it"),
+    Key::new(
+        "version",
+        Kind::Version,
+        "10.0",
+        Q,
+        "its version, where the command line depends on it",
+    ),
     Key::new(
         "accel",
         Kind::Text,
@@ -101,7 +107,7 @@ pub(super) const CLOUD_HYPERVISOR: &[Key] = &[
     Key::new("binary", Kind::Text, "cloud-hypervisor", CH, "the program"),
     Key::new(
         "version",
-        Kind::Text,
+        Kind::Version,
         "53.0",
         CH,
         "its version, where the command line depends on it",
@@ -122,7 +128,7 @@ pub(super) const FIRECRACKER: &[Key] = &[
     Key::new("binary", Kind::Text, "firecracker", FC, "the program"),
     Key::new(
         "version",
-        Kind::Text,
+        Kind::Version,
         "1.16.1",
         FC,
         "its version, where the command line depends on it",
@@ -156,7 +162,7 @@ pub(super) const ALIOTH: &[Key] = &[
     Key::new("binary", Kind::Text, "alioth", AL, "the program"),
     Key::new(
         "version",
-        Kind::Text,
+        Kind::Version,
         "0.12.0",
         AL,
         "its version, where the command line depends on it",
@@ -205,7 +211,7 @@ pub(super) const VIRTIOFSD: &[Key] = &[
     ),
     Key::new(
         "group",
-        Kind::Text,
+        Kind::AnyText,
         "kvm",
         HOST,
         "the group that may connect; empty for the caller's",

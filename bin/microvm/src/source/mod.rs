@@ -12,6 +12,8 @@ use std::path::Path;
 
 use crate::diag::Diagnostic;
 
+pub(crate) use toml::parse as parse_toml;
+
 /// The most bytes of one description; a fleet of ten thousand machines has less.
 pub const TEXT_MAX: usize = 8 << 20;
 
@@ -51,7 +53,11 @@ pub struct Files(Vec<File>);
 impl Files {
     /// Adds a text, and gives its number.
     pub fn add(&mut self, path: impl Into<String>, text: impl Into<String>) -> u32 {
-        let (path, text) = (path.into(), text.into());
+        let (path, mut text) = (path.into(), text.into());
+        // A mark of the byte order in front is no part of the text.
+        if text.starts_with('\u{feff}') {
+            text = text.split_off('\u{feff}'.len_utf8());
+        }
         let ends = text.match_indices('\n').map(|(at, _)| at + 1);
         let lines = std::iter::once(0).chain(ends).collect();
         self.0.push(File { path, text, lines });
@@ -80,7 +86,10 @@ impl Files {
         let Some(File { path, text, lines }) = self.get(place.file) else {
             return Position { path: String::new(), line: 1, column: 1 };
         };
-        let offset = usize::try_from(place.offset).unwrap_or(usize::MAX).min(text.len());
+        let mut offset = usize::try_from(place.offset).unwrap_or(usize::MAX).min(text.len());
+        while !text.is_char_boundary(offset) {
+            offset -= 1;
+        }
         let line = lines.partition_point(|start| *start <= offset);
         let start = line.checked_sub(1).and_then(|at| lines.get(at)).copied().unwrap_or(0);
         let column = text.get(start..offset).unwrap_or_default().chars().count() + 1;
@@ -131,12 +140,16 @@ pub enum Value {
     Int(i64),
     /// A number with a point, or too large.
     Other(String),
+    /// A date or a time.
+    Date(String),
     /// A text.
     Text(String),
     /// A list.
     List(Vec<Node>),
     /// A table.
     Table(Table),
+    /// What was found wrong, and is judged no further.
+    Wrong,
 }
 
 impl Default for Value {
@@ -153,9 +166,11 @@ impl Value {
             Self::Bool(value) => format!("boolean {value}"),
             Self::Int(value) => format!("integer {value}"),
             Self::Other(text) => format!("number {text}"),
+            Self::Date(text) => format!("date or time {text}"),
             Self::Text(text) => format!("string {text:?}"),
             Self::List(_) => "a list".to_owned(),
             Self::Table(_) => "a table".to_owned(),
+            Self::Wrong => "what is wrong".to_owned(),
         }
     }
 
@@ -166,7 +181,11 @@ impl Value {
         match self {
             Self::Bool(value) => Json::Bool(*value),
             Self::Int(value) => Json::from(*value),
-            Self::Other(text) => text.parse::<f64>().map_or(Json::Null, Json::from),
+            Self::Other(text) => match text.parse::<u64>() {
+                Ok(number) => Json::from(number),
+                Err(_) => text.parse::<f64>().map_or(Json::Null, Json::from),
+            },
+            Self::Date(_) | Self::Wrong => Json::Null,
             Self::Text(text) => Json::String(text.clone()),
             Self::List(items) => items.iter().map(|item| item.value.to_json()).collect(),
             Self::Table(table) => {
@@ -206,20 +225,44 @@ impl Node {
     /// the innermost table around it.
     #[must_use]
     pub fn locate(&self, path: &str) -> Place {
-        let mut at = self;
-        let mut place = self.place;
-        for step in path.split('.').filter(|step| !step.is_empty()) {
-            let (name, indices) = step.split_once('[').unwrap_or((step, ""));
-            let Some(entry) = at.table().and_then(|table| table.get(name)) else { return place };
-            (at, place) = (&entry.node, entry.key);
+        self.follow(path).0.unwrap_or(self.place)
+    }
+
+    /// Follows the path of an option: where its last step that is there stands, and whether that
+    /// is the whole path.
+    #[must_use]
+    pub fn follow(&self, path: &str) -> (Option<Place>, bool) {
+        let (mut at, mut place, mut rest) = (self, None, path);
+        while !rest.is_empty() {
+            let step = at.table().and_then(|table| step(table, rest));
+            let Some((entry, indices, behind)) = step else { return (place, false) };
+            (at, place, rest) = (&entry.node, Some(entry.key), behind);
             for index in indices.split(['[', ']']).filter_map(|it| it.parse::<usize>().ok()) {
-                let Value::List(items) = &at.value else { return place };
-                let Some(item) = items.get(index) else { return place };
-                (at, place) = (item, item.place);
+                let Value::List(items) = &at.value else { return (place, false) };
+                let Some(item) = items.get(index) else { return (place, false) };
+                (at, place) = (item, Some(item.place));
             }
         }
-        place
+        (place, true)
     }
+}
+
+/// The first step of a path: the entry, the indices of its elements, and what is behind. A free
+/// key can have points and brackets of its own, so that the longest one counts.
+fn step<'a, 'b>(table: &'a Table, path: &'b str) -> Option<(&'a Entry, &'b str, &'b str)> {
+    let ends = path.match_indices('.').map(|(at, _)| at).chain([path.len()]);
+    let ends: Vec<usize> = ends.collect();
+    ends.into_iter().rev().find_map(|end| {
+        let (piece, behind) = path.split_at_checked(end)?;
+        let behind = behind.strip_prefix('.').unwrap_or(behind);
+        if let Some(entry) = table.get(piece) {
+            return Some((entry, "", behind));
+        }
+        let (name, indices) = piece.split_once('[')?;
+        let is_index = |byte: u8| byte.is_ascii_digit() || b"[]".contains(&byte);
+        let entry = table.get(name).filter(|_| indices.bytes().all(is_index))?;
+        Some((entry, indices, behind))
+    })
 }
 
 #[cfg(test)]

@@ -70,5 +70,33 @@ fn a_place_has_its_line_and_its_column_in_characters() {
         assert_eq!(found(offset), want, "{offset}");
     }
     // Behind the end, and inside of a character.
-    assert_eq!((found(14), found(999), found(1).0), ((4, 1), (4, 1), 1));
+    assert_eq!((found(14), found(999), found(1)), ((4, 1), (4, 1), (1, 1)));
+}
+
+#[test]
+fn a_mark_in_front_is_no_text_and_a_broken_character_has_its_place() {
+    let (files, node) = tree("a.toml", "\u{feff}a = 1\n");
+    assert_eq!(at(&files, node.unwrap().locate("a")), (1, 1));
+    assert!(tree("a.json", "\u{feff}{}").1.is_ok());
+    let (files, node) = tree("a.json", "{ \"a\": é }");
+    assert_eq!(at(&files, node.unwrap_err()[0].place.unwrap()), (1, 8));
+}
+
+#[test]
+fn free_keys_may_have_points_and_brackets() {
+    let text = "[s]\n\"a.b\" = 1\n\"a[0].b\" = 2\na = [{ c = 3 }]\n\"\" = 4\n";
+    let (files, node) = tree("a.toml", text);
+    let node = node.unwrap();
+    for (path, line) in [("s.a.b", 2), ("s.a[0].b", 3), ("s.a[0].c", 4), ("s.a.x", 4), ("s.b", 1)] {
+        assert_eq!(at(&files, node.locate(path)).0, line, "{path}");
+    }
+    assert_eq!((node.follow("s.a.b").1, node.follow("s.a.x").1), (true, false));
+}
+
+#[test]
+fn large_numbers_and_dates_are_kept_apart() {
+    let (_, node) = tree("a.toml", "a = 0xffff_ffff_ffff_ffff\nb = 1979-05-27\n");
+    let node = node.unwrap();
+    assert_eq!(node.get("a").unwrap().value.to_json().as_u64(), Some(u64::MAX));
+    assert_eq!(node.get("b").unwrap().value, Value::Date("1979-05-27".to_owned()));
 }

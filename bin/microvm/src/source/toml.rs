@@ -6,7 +6,8 @@ use plinth::config::toml::{DeTable, DeValue, Spanned};
 use super::{Entry, Node, Place, Table, Value};
 use crate::diag::Diagnostic;
 
-pub(super) fn parse(text: &str, file: u32) -> Result<Node, Vec<Diagnostic>> {
+/// Reads a text of the number `file`.
+pub(crate) fn parse(text: &str, file: u32) -> Result<Node, Vec<Diagnostic>> {
     let at = |offset| place(file, offset);
     let (table, errors) = DeTable::parse_recoverable(text);
     if errors.is_empty() {
@@ -39,11 +40,15 @@ fn value(node: Spanned<DeValue<'_>>, file: u32) -> Node {
         DeValue::String(text) => Value::Text(text.into_owned()),
         DeValue::Boolean(value) => Value::Bool(value),
         DeValue::Integer(number) => {
-            let parsed = i64::from_str_radix(number.as_str(), number.radix());
-            parsed.map_or_else(|_| Value::Other(number.as_str().to_owned()), Value::Int)
+            let (text, radix) = (number.as_str(), number.radix());
+            match (i64::from_str_radix(text, radix), u64::from_str_radix(text, radix)) {
+                (Ok(number), _) => Value::Int(number),
+                (_, Ok(number)) => Value::Other(number.to_string()),
+                _ => Value::Other(text.to_owned()),
+            }
         }
         DeValue::Float(number) => Value::Other(number.as_str().to_owned()),
-        DeValue::Datetime(time) => Value::Text(time.to_string()),
+        DeValue::Datetime(time) => Value::Date(time.to_string()),
         DeValue::Array(items) => {
             Value::List(items.into_iter().map(|item| value(item, file)).collect())
         }

@@ -4,7 +4,7 @@
 use crate::config::Vm;
 use crate::plan::{Origin, Plan, Word};
 use crate::schema::{self, HOST, HYPERVISORS, Key, Kind};
-use crate::source::{Node, Place, Value};
+use crate::source::{Node, Place};
 
 /// Words that belong together: a flag and what follows it.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,19 +52,8 @@ pub fn groups(plan: &Plan) -> Vec<Group<'_>> {
 /// For a table or list this is where it is opened; indices count elements of the merged list.
 #[must_use]
 pub fn set_at(tree: &Node, path: &str) -> Option<Place> {
-    let mut at = tree;
-    let mut place = None;
-    for step in path.split('.').filter(|step| !step.is_empty()) {
-        let (name, indices) = step.split_once('[').unwrap_or((step, ""));
-        let entry = at.table()?.get(name)?;
-        (at, place) = (&entry.node, Some(entry.key));
-        for index in indices.split(['[', ']']).filter_map(|it| it.parse::<usize>().ok()) {
-            let Value::List(items) = &at.value else { return None };
-            at = items.get(index)?;
-            place = Some(at.place);
-        }
-    }
-    place
+    let (place, is_whole) = tree.follow(path);
+    place.filter(|_| is_whole)
 }
 
 /// What is known of an option, besides its value.
@@ -88,9 +77,10 @@ pub fn option(path: &str) -> Option<Known> {
 fn kind(kind: Kind) -> String {
     match kind {
         Kind::Bool => "true or false".to_owned(),
-        Kind::Int(min, max) => format!("integer, {min} to {max}"),
+        Kind::Int(min, max, _) => format!("integer, {min} to {max}"),
         Kind::Size => "size in MiB, or a text such as \"2G\"".to_owned(),
-        Kind::Text => "text".to_owned(),
+        Kind::Text | Kind::AnyText => "text".to_owned(),
+        Kind::Version => "version, such as 9.1".to_owned(),
         Kind::TextOrOff => "text, or false for none".to_owned(),
         Kind::IntOr([]) => "integer".to_owned(),
         Kind::IntOr(words) => format!("integer, or {}", words.join(", ")),

@@ -88,7 +88,7 @@ fn load(base: &str, over: Option<&str>) -> Loaded {
     let over = over.map(|text| format!("extends = [\"base.toml\"]\n{text}"));
     let read = |path: &str| match path {
         "/srv/vm/base.toml" => Ok(base.to_owned()),
-        _ => over.clone().ok_or_else(|| "no such file".to_owned()),
+        _ => over.clone().ok_or_else(|| pipeline::Unread::Refused("no such file".to_owned())),
     };
     let name = if over.is_some() { "in.toml" } else { "base.toml" };
     pipeline::load(&format!("/srv/vm/{name}"), name, &read, &Default::default())

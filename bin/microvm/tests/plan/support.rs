@@ -48,7 +48,8 @@ pub(crate) fn name(case: &Path) -> String {
 pub(crate) fn load(case: &Path) -> Loaded {
     let read = |path: &str| {
         let name = path.rsplit('/').next().unwrap_or(path);
-        fs::read_to_string(case.join(name)).map_err(|error| error.to_string())
+        fs::read_to_string(case.join(name))
+            .map_err(|error| pipeline::Unread::Refused(error.to_string()))
     };
     pipeline::load("/srv/vm/in.toml", "in.toml", &read, &pipeline::Options::default())
 }

@@ -75,7 +75,11 @@ pub(super) const SET: Flag<Args> = Flag::option(
     "KEY=VALUE",
     "lay a value over the description; can be given several times",
     |args, it| {
-        args.set.push(text(it)?);
+        let word = text(it)?;
+        if !crate::pipeline::is_assignment(&word) {
+            return Err("not of the form KEY=VALUE".to_owned());
+        }
+        args.set.push(word);
         Ok(())
     },
 );
