@@ -176,6 +176,11 @@ impl<R> Patient<R> {
         Self::within(inner, LONG)
     }
 
+    /// What it reads from, to say something there.
+    pub const fn get_mut(&mut self) -> &mut R {
+        &mut self.inner
+    }
+
     fn within(inner: R, limit: Duration) -> Self {
         Self { inner, deadline: Time::monotonic() + limit }
     }

@@ -3,7 +3,6 @@
 //!
 //! Owns the build: cargo is asked once a process, so that what a check runs is never stale.
 
-use std::env;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
@@ -37,6 +36,5 @@ fn build(package: &str) -> PathBuf {
         .status()
         .expect("cargo runs");
     assert!(built.success(), "the programs cannot be built");
-    let target = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    target.unwrap_or_else(|| tree::root().join("target")).join("debug")
+    plinth::testing::target().join("debug")
 }

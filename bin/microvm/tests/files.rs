@@ -8,6 +8,7 @@ use std::process::Command;
 
 mod support;
 
+use plinth::testing::output;
 use support::microvm;
 
 fn directory(name: &str) -> PathBuf {
@@ -25,7 +26,7 @@ fn text(path: &Path) -> String {
 fn vmlinuz(dir: &Path, kernel: &[u8], program: &str, words: &[&str]) -> PathBuf {
     let plain = dir.join("plain");
     fs::write(&plain, kernel).expect("a file");
-    let output = Command::new(program).args(words).arg(&plain).output().expect("it runs");
+    let output = output(Command::new(program).args(words).arg(&plain));
     assert!(output.status.success(), "{program}: {output:?}");
     let mut packed = output.stdout;
     if program != "gzip" {
@@ -61,7 +62,7 @@ fn a_packed_kernel_comes_out_as_it_went_in() {
     }
     // What is no file is not made one.
     let (image, pipe) = (dir.join("vmlinuz"), dir.join("pipe"));
-    assert!(Command::new("mkfifo").arg(&pipe).status().expect("it runs").success());
+    assert!(output(Command::new("mkfifo").arg(&pipe)).status.success());
     let (status, said) = microvm(&["kernel", "extract", &text(&image), "-o", &text(&pipe)]);
     assert_eq!((status, said.ends_with("pipe is no regular file\n")), (1, true), "{said}");
     assert!(!fs::metadata(&pipe).expect("still there").is_file());
@@ -103,7 +104,7 @@ fn the_same_directory_gives_the_same_image() {
         // A time that the other one has not.
         let mut touch = Command::new("touch");
         touch.args(["-d", "2001-02-03"]).arg(first.join("etc/motd"));
-        assert!(touch.status().expect("touch runs").success());
+        assert!(output(&mut touch).status.success());
         let images = [first, second].map(|source| {
             let out = source.with_extension(kind);
             let words = ["image", "build", "--type", kind, "-o", &text(&out), &text(&source)];
@@ -152,10 +153,8 @@ fn a_description_has_the_image_that_was_made_of_its_directory() {
     let mut seen = Vec::new();
     for content in ["one", "two"] {
         fs::write(dir.join("rootfs/etc/content"), content).expect("a file");
-        let making = Command::new(env!("CARGO_BIN_EXE_microvm"))
-            .args(["image", "build", &file])
-            .output()
-            .expect("it runs");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_microvm"));
+        let making = output(command.args(["image", "build", &file]));
         // That the image is missing is no news for who makes it.
         assert_eq!(
             (making.status.code(), String::from_utf8_lossy(&making.stderr)),
@@ -228,8 +227,8 @@ fn odd_files_are_refused_with_a_line() {
     }
     let name = dir.join(std::ffi::OsStr::from_bytes(b"\xff.toml"));
     fs::write(&name, "kernel = \"k\"\n").expect("a file");
-    let output = Command::new(env!("CARGO_BIN_EXE_microvm")).arg("check").arg(&name).output();
-    let output = output.expect("it runs");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_microvm"));
+    let output = output(command.arg("check").arg(&name));
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.ends_with("the path is not UTF-8\n") && said.lines().count() == 1, "{said}");

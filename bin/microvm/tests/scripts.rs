@@ -17,6 +17,7 @@ use microvm::host::profile::Profile;
 use microvm::package::{Place, Written};
 use microvm::plan::{Piece, Word, plan};
 use microvm::{emit, pipeline};
+use plinth::testing::output;
 use proptest::prelude::*;
 
 /// The shells that a minimal host may have.
@@ -104,16 +105,11 @@ fn no_generated_script_has_a_finding() {
         let package = written(&built);
         files.extend(scripts(&package));
     }
-    let output = Command::new("shellcheck")
-        .args(["-s", "sh", "-S", "style"])
-        .args(&files)
-        .output()
-        .expect("shellcheck is missing, run tests/setup.sh system");
-    assert!(output.status.success(), "{}", said(&output));
+    let checked = output(Command::new("shellcheck").args(["-s", "sh", "-S", "style"]).args(&files));
+    assert!(checked.status.success(), "{}", said(&checked));
     for shell in SHELLS {
         for file in &files {
-            let parsed = Command::new(shell[0]).args(&shell[1..]).arg("-n").arg(file).output();
-            let parsed = parsed.unwrap_or_else(|error| panic!("{shell:?}: {error}"));
+            let parsed = output(Command::new(shell[0]).args(&shell[1..]).arg("-n").arg(file));
             assert!(parsed.status.success(), "{shell:?} {}: {}", file.display(), said(&parsed));
         }
     }
@@ -127,8 +123,9 @@ fn a_script_of_the_users_finds_the_helper_that_it_speaks_of() {
     emit_options.helper = "/bin/echo".to_owned();
     let tree = emit::package(&vm, &plan(&vm, &plan_options), &emit_options);
     let package = written(&Built { name: String::new(), vm, tree, named: Default::default() });
-    let output = Command::new(package.join("bin/own")).arg("a word").env_remove("MICROVM").output();
-    assert_eq!(said(&output.expect("a script")), "a word\n");
+    let mut command = Command::new(package.join("bin/own"));
+    let output = output(command.arg("a word").env_remove("MICROVM"));
+    assert_eq!(said(&output), "a word\n");
 }
 
 #[test]
@@ -198,14 +195,14 @@ fn run(package: &Path, shell: &[&str], at: &Path) -> (Output, Vec<Vec<String>>) 
     let text = "#!/bin/sh\nprintf '%s\\0' \"$@\" >>\"$LOG\"\nprintf '\\001\\0' >>\"$LOG\"\n";
     fs::write(&fake, text).expect("the program in place of ours");
     fs::set_permissions(&fake, Permissions::from_mode(0o755)).expect("its mode");
-    let output = Command::new(shell[0])
-        .args(&shell[1..])
-        .arg(package.join("bin/microvm-run"))
-        .current_dir(at)
-        .env("MICROVM", &fake)
-        .env("LOG", &log)
-        .output()
-        .expect("a shell");
+    let output = output(
+        Command::new(shell[0])
+            .args(&shell[1..])
+            .arg(package.join("bin/microvm-run"))
+            .current_dir(at)
+            .env("MICROVM", &fake)
+            .env("LOG", &log),
+    );
     let bytes = fs::read(&log).unwrap_or_default();
     let words =
         bytes.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
@@ -278,13 +275,13 @@ fn a_package_finds_itself_wherever_it_is_called_from() {
         for (from, script) in
             [(".", "bin/microvm-run"), ("bin", "microvm-run"), ("share", "../bin/microvm-run")]
         {
-            let output = Command::new(shell[0])
-                .args(&shell[1..])
-                .arg(script)
-                .current_dir(moved.join(from))
-                .env("CDPATH", "/usr:.")
-                .output()
-                .expect("a shell");
+            let output = output(
+                Command::new(shell[0])
+                    .args(&shell[1..])
+                    .arg(script)
+                    .current_dir(moved.join(from))
+                    .env("CDPATH", "/usr:."),
+            );
             assert_eq!(said(&output), format!("{}\n", program.display()), "{shell:?} {script}");
         }
     }
@@ -309,11 +306,9 @@ fn a_start_that_needs_no_help_is_the_shells_alone() {
     fs::write(&fake, "#!/bin/sh\necho \"$0\" \"$#\"\n").expect("a program");
     fs::set_permissions(&fake, Permissions::from_mode(0o755)).expect("its mode");
     let path = format!("{}:/usr/bin:/bin", at.display());
-    let output = Command::new(package.join("bin/microvm-run"))
-        .env("PATH", path)
-        .env("MICROVM", "/nowhere")
-        .output()
-        .expect("the script");
+    let output = output(
+        Command::new(package.join("bin/microvm-run")).env("PATH", path).env("MICROVM", "/nowhere"),
+    );
     let words = of_case("G45").tree.get("share/microvm/command.txt").map(|it| it.bytes().to_vec());
     let words = String::from_utf8(words.expect("the words")).expect("text").lines().count();
     assert_eq!(said(&output), format!("{} {}\n", fake.display(), words - 1));
@@ -356,8 +351,8 @@ fn scripts_of_the_user_are_added_and_appended() {
     assert!(ours.is_some() && ours < own, "{text}");
     let down = script(&built, "tap-down").expect("the other one");
     assert!(!down.contains("ip addr add"), "{down}");
-    let output = Command::new(written(&built).join("bin/hello")).arg("you").output();
-    assert_eq!(said(&output.expect("a script")), "hello you\n");
+    let output = output(Command::new(written(&built).join("bin/hello")).arg("you"));
+    assert_eq!(said(&output), "hello you\n");
 }
 
 #[test]
@@ -427,12 +422,12 @@ fn an_ip_that_knows_no_taps_is_not_called() {
     program("ip", "#!/bin/sh\necho usage >&2\nexit 1\n");
     program("microvm", "#!/bin/sh\necho \"$*\"\n");
     for (script, action) in [("tap-up", "net tap-up"), ("tap-down", "net tap-down")] {
-        let output = Command::new("dash")
-            .arg(package.join("bin").join(script))
-            .env("MICROVM", at.join("microvm"))
-            .env("PATH", format!("{}:/usr/bin:/bin", at.display()))
-            .output()
-            .expect("a shell");
+        let output = output(
+            Command::new("dash")
+                .arg(package.join("bin").join(script))
+                .env("MICROVM", at.join("microvm"))
+                .env("PATH", format!("{}:/usr/bin:/bin", at.display())),
+        );
         let words = format!("internal {action} --package {}\n", package.display());
         assert_eq!(said(&output), words, "{script}");
     }
@@ -451,8 +446,6 @@ fn machine(texts: &[String]) -> Vm {
         socket: Some(text()),
         pretty_procnames: true,
         wrap_command: vec![text()],
-        // Nothing comes of it, but for a start that this program helps with.
-        extra_args_script: Some(":".to_owned()),
         user: Some(text()),
         cpu: Some(text()),
         vcpu: 1,

@@ -19,7 +19,7 @@ use plinth::bus::{
     Typed, Value, error,
 };
 use plinth::event::{Handler, Loop, Progress};
-use plinth::testing::Place;
+use plinth::testing::{Patient, Place, output};
 use serde_json::json;
 
 const NAME: &str = "org.nvmexpress.staf";
@@ -172,7 +172,7 @@ impl World {
             .expect("timeout and dbus-daemon are installed");
         let mut line = String::new();
         let stdout = bus.stdout.take().expect("a pipe");
-        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        BufReader::new(Patient::new(stdout)).read_line(&mut line).expect("a line");
         assert!(line.starts_with("unix:"), "the bus does not listen: {line}");
         Self { directory, bus }
     }
@@ -219,7 +219,7 @@ impl World {
 }
 
 fn ended(mut command: Command) -> (Option<i32>, String, String) {
-    let output = command.output().expect("the tool runs");
+    let output = output(&mut command);
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
     (output.status.code(), text(output.stdout), text(output.stderr))
 }

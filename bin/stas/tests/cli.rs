@@ -16,7 +16,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread::{self, JoinHandle};
 
-use plinth::testing::Place;
+use plinth::testing::{LONG, Patient, Place, finished, joined, output, ready};
 use serde_json::json;
 use stas::core::control::{self, Request};
 
@@ -31,8 +31,9 @@ fn daemon(place: &Place, bytes: impl Into<Vec<u8>>) -> JoinHandle<Request> {
     let listener = UnixListener::bind(place.join("ctl.sock")).expect("a socket");
     let bytes = bytes.into();
     thread::spawn(move || {
-        let (mut to, _) = listener.accept().expect("a client");
-        let mut from = BufReader::new(to.try_clone().expect("a second handle"));
+        let (mut to, _) = ready(&listener).accept().expect("a client");
+        to.set_write_timeout(Some(LONG)).expect("a limit");
+        let mut from = BufReader::new(Patient::new(to.try_clone().expect("a second handle")));
         let mut line = String::new();
         from.read_line(&mut line).expect("a request");
         let request = Request::decode(line.trim_end().as_bytes()).expect("a request");
@@ -56,7 +57,7 @@ fn tool<S: AsRef<OsStr>>(program: &str, words: impl IntoIterator<Item = S>) -> C
 }
 
 fn run<S: AsRef<OsStr>>(program: &str, words: impl IntoIterator<Item = S>) -> Output {
-    tool(program, words).output().expect("the tool runs")
+    output(&mut tool(program, words))
 }
 
 /// Status, standard output, standard error.
@@ -189,7 +190,7 @@ fn a_socket_that_may_not_be_used_is_a_denial() {
     if rustix::process::geteuid().is_root() {
         command.uid(65_534).gid(65_534);
     }
-    let (status, out, err) = ended(&command.output().expect("the tool runs"));
+    let (status, out, err) = ended(&output(&mut command));
     assert_eq!((status, out.as_str()), (Some(1), ""));
     assert!(err.starts_with("stafctl: access denied, root is needed (stafd: "), "{err}");
 }
@@ -210,12 +211,12 @@ fn an_answer_is_printed_in_the_form_chosen() {
         let daemon = daemon(&place, control::reply(Some(1), &list));
         let mut command = tool(STAFCTL, over(&place, words));
         variable.map(|value| command.env("STAS_OUTPUT", value));
-        let output = command.output().expect("the tool runs");
-        assert_eq!(ended(&output), (Some(0), expected.to_owned(), String::new()));
-        daemon.join().expect("well");
+        let said = output(&mut command);
+        assert_eq!(ended(&said), (Some(0), expected.to_owned(), String::new()));
+        joined(daemon);
     }
     let mut command = tool(STAFCTL, ["ls"]);
-    let (status, _, err) = ended(&command.env("STAS_OUTPUT", "yaml").output().expect("runs"));
+    let (status, _, err) = ended(&output(command.env("STAS_OUTPUT", "yaml")));
     assert_eq!(status, Some(2));
     assert!(err.contains("STAS_OUTPUT") && err.contains("'yaml'"), "{err}");
 }
@@ -227,17 +228,20 @@ fn a_reader_that_went_away_is_no_failure() {
     for words in [vec![OsString::from("--help")], over(&place, &["ls"])] {
         let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
         drop(reader);
-        let output = tool(STAFCTL, words).stdout(writer).output().expect("the tool runs");
-        assert_eq!(ended(&output), (Some(0), String::new(), String::new()));
+        let mut command = tool(STAFCTL, words);
+        command.stdout(writer).stderr(Stdio::piped());
+        let said = finished(command.spawn().expect("the tool runs"));
+        assert_eq!(ended(&said), (Some(0), String::new(), String::new()));
     }
-    daemon.join().expect("well");
+    joined(daemon);
 }
 
 #[test]
 fn output_that_cannot_be_written_is_a_failure() {
     let full = File::options().write(true).open("/dev/full").expect("a full device");
-    let output = tool(STASADM, ["--version"]).stdout(full).output().expect("the tool runs");
-    let (status, _, err) = ended(&output);
+    let mut command = tool(STASADM, ["--version"]);
+    command.stdout(full).stderr(Stdio::piped());
+    let (status, _, err) = ended(&finished(command.spawn().expect("the tool runs")));
     assert_eq!(status, Some(1));
     assert!(err.starts_with("stasadm: cannot write to standard output: No space left"), "{err}");
 }
@@ -272,7 +276,7 @@ fn a_daemon_that_talks_nonsense_is_a_failure() {
         assert_eq!((status, out.as_str()), (Some(1), ""));
         assert!(err.starts_with("stafctl: ") && err.contains(part), "{err}");
         assert_eq!(err.lines().count(), 1, "{err}");
-        daemon.join().expect("well");
+        joined(daemon);
     }
 }
 
@@ -283,7 +287,7 @@ fn a_silent_daemon_is_waited_for_no_longer_than_told() {
     let (status, out, err) = ended(&run(STAFCTL, over(&place, &["wait", "--timeout", "0.1"])));
     assert_eq!((status, out.as_str()), (Some(1), ""));
     assert_eq!(err, "stafctl: no answer from stafd within 0.25 s\n");
-    assert_eq!(daemon.join().expect("well").call, control::Call::Subscribe);
+    assert_eq!(joined(daemon).call, control::Call::Subscribe);
 }
 
 #[test]
@@ -321,8 +325,8 @@ fn stasadm_works_on_a_tree_below_another_root() {
 fn a_relative_path_is_stored_as_an_absolute_one() {
     let place = Place::new();
     let mut command = tool(STASADM, ["-c", "sys.conf", "set-symname", "-f", "name", "rack"]);
-    let output = command.current_dir(&*place).output().expect("the tool runs");
-    assert_eq!(ended(&output), (Some(0), String::new(), String::new()));
+    let said = output(command.current_dir(&*place));
+    assert_eq!(ended(&said), (Some(0), String::new(), String::new()));
     let here = place.canonicalize().expect("there");
     let conf = fs::read_to_string(place.join("sys.conf")).expect("written");
     assert_eq!(conf, format!("[Host]\nsymname = file://{}/name\n", here.display()));

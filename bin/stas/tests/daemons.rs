@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-use plinth::testing::Place;
+use plinth::testing::{Patient, Place, ended, finished, output};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::process::{Pid, Signal};
@@ -24,7 +24,7 @@ const ENOENT: i32 = 2;
 const EINVAL: i32 = 22;
 
 fn run(program: &str, arguments: &[&str]) -> Output {
-    Command::new(program).args(arguments).stdin(Stdio::null()).output().expect("it starts")
+    output(Command::new(program).args(arguments))
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -89,7 +89,9 @@ fn root_is_told_about_when_it_is_missing() {
             command.uid(65534).gid(65534);
         }
         // A program below a private directory may not be reachable for others.
-        let Ok(output) = command.stdin(Stdio::null()).output() else { continue };
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let Ok(child) = command.spawn() else { continue };
+        let output = finished(child);
         assert_eq!(output.status.code(), Some(1));
         let expected = format!("Permission denied. You need root privileges to run {name}.\n");
         assert_eq!(text(&output.stderr), expected);
@@ -169,7 +171,7 @@ impl Helper {
     /// Waits for the end; `true` when the helper ended well.
     fn end(mut self) -> bool {
         self.socket = None;
-        self.child.wait().expect("awaited").success()
+        ended(&mut self.child).success()
     }
 }
 
@@ -218,7 +220,7 @@ fn the_helper_does_not_hear_the_signals_of_its_daemon() {
 fn a_helper_that_is_spoken_to_in_tongues_ends() {
     let mut helper = Helper::start(); // its complaint on stderr is expected
     helper.send(b"nonsense that is long enough");
-    assert!(!helper.child.wait().expect("awaited").success());
+    assert!(!ended(&mut helper.child).success());
 }
 
 #[test]
@@ -232,7 +234,7 @@ fn a_person_gets_no_helper() {
     drop(child.stdin.take().map(|mut pipe| pipe.write_all(b"hello\n")));
     let mut complaint = String::new();
     let stderr = child.stderr.take().expect("a pipe");
-    { stderr }.read_to_string(&mut complaint).expect("text");
-    assert_eq!(child.wait().expect("awaited").code(), Some(1));
+    Patient::new(stderr).read_to_string(&mut complaint).expect("text");
+    assert_eq!(ended(&mut child).code(), Some(1));
     assert!(complaint.starts_with("stafd: "), "{complaint}");
 }

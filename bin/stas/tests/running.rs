@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use plinth::testing::Place;
+use plinth::testing::{Place, output};
 use plinth::time::Time;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal};
@@ -257,7 +257,7 @@ fn root_a_second_daemon_ends_at_once() {
     }
     let host = Host::new();
     let mut stafd = host.start(STAFD, &[]);
-    let second = host.command(STAFD, &[]).output().expect("done");
+    let second = output(&mut host.command(STAFD, &[]));
     assert_eq!(second.status.code(), Some(1));
     assert_eq!(String::from_utf8_lossy(&second.stderr), "stafd: it is running already\n");
     assert_eq!(stafd.ask(&json!({"method": "get_log_level"})), json!("INFO"));
@@ -271,7 +271,7 @@ fn root_a_host_without_a_name_is_told_what_to_do() {
     }
     let host = Host::new();
     fs::remove_file(host.at.join("etc/nvme/hostnqn")).expect("done");
-    let output = host.command(STAFD, &[]).output().expect("done");
+    let output = output(&mut host.command(STAFD, &[]));
     assert_eq!(output.status.code(), Some(1));
     let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
     let wanted = "stafd: Error reading mandatory Host NQN (see stasadm --help)";
@@ -286,7 +286,7 @@ fn root_a_configuration_without_fault_passes_the_check_in_silence() {
     let host = Host::new();
     host.configure(STACD, "[Global]\nkato=10\n");
     for which in [STAFD, STACD] {
-        let output = host.command(which, &["--check"]).output().expect("done");
+        let output = output(&mut host.command(which, &["--check"]));
         assert_eq!(String::from_utf8_lossy(&output.stderr), "");
         assert_eq!(output.status.code(), Some(0));
     }

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use plinth::err::{FAILED, Failure, USAGE, tell, tell_text};
+use plinth::err::{FAILED, Failure, USAGE, tell_text};
 
 use super::{Args, INVALID, World};
 use crate::build::{Built, Options, Outcome, build};
@@ -53,7 +53,7 @@ fn twice(args: &Args, outcomes: &[Outcome]) -> bool {
             let text = format!("a machine of {} has the same name", other.to_string_lossy());
             let it = Diagnostic::error("MV008", "hostName", text).at(built.named);
             let vm = Some(built.name.clone());
-            tell(Diagnostic { vm, ..it }.text(&outcome.files));
+            eprintln!("{}", Diagnostic { vm, ..it }.text(&outcome.files));
             found = true;
         }
     }

@@ -345,14 +345,12 @@ fn networks(b: &mut Builder, vm: &Vm) {
 fn network(vm: &Vm, at: usize, interface: &Interface) -> Keys {
     let mut keys = Keys::default();
     keys.set("mac", &interface.mac);
+    if let Some(mtu) = interface.mtu {
+        keys.set("mtu", mtu.to_string());
+    }
     if interface.kind == InterfaceType::Macvtap {
         keys.set("fd", format!("[{}]", fds(vm, at, ",")));
-        if let Some(mtu) = interface.mtu {
-            keys.set("mtu", mtu.to_string());
-        }
     } else {
-        // Its size of packets is told to the guest as the tap has it, from tap-up: to be given one
-        // here means to set it, which takes rights over the network that the unit does not have.
         keys.set("tap", value(&interface.id));
     }
     if tap_queues(vm) > 1 {

@@ -20,7 +20,8 @@ pub fn command_line(vm: &Vm, prefix: &[&str], extra: &[&str], compat: bool) -> S
     }
     words.extend(vm.kernel_params.iter().map(String::as_str));
     let root = format!("rootfstype={}", vm.store_disk_type);
-    if image_is_root(vm) {
+    let has_root = vm.kernel_params.iter().any(|word| word.starts_with("root="));
+    if vm.root_image().is_some() && vm.store_disk_is_root && !has_root {
         words.extend(["root=/dev/vda", &root, "ro"]);
     }
     words.extend(extra);
@@ -30,13 +31,6 @@ pub fn command_line(vm: &Vm, prefix: &[&str], extra: &[&str], compat: bool) -> S
     }
     let words = prefix.iter().copied().chain(words).map(str::trim).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join(" ")
-}
-
-/// Is the root image the root of the guest, and nothing that the description names itself?
-#[must_use]
-pub(super) fn image_is_root(vm: &Vm) -> bool {
-    let has_root = vm.kernel_params.iter().any(|word| word.starts_with("root="));
-    vm.root_image().is_some() && vm.store_disk_is_root && !has_root
 }
 
 /// The words for a serial console, where the guest has one.
@@ -138,12 +132,10 @@ pub(super) fn graphics_process(vm: &Vm, displays: &str) -> Vec<Word> {
     b.finish()
 }
 
-/// The name that the process shows, if it shows another than its program's. It would go to a
-/// wrapper, which may go by its own.
+/// The name that the process shows, if it shows another than its program's.
 #[must_use]
 pub(super) fn argv0(vm: &Vm) -> Option<String> {
-    let renames = vm.pretty_procnames && vm.wrap_command.is_empty();
-    renames.then(|| format!("microvm@{}", vm.host_name))
+    vm.pretty_procnames.then(|| format!("microvm@{}", vm.host_name))
 }
 
 /// Is `version` at least `least`? Numbers separated by points; what is no number counts as zero.

@@ -3,9 +3,7 @@
 //!
 //! `-r`, `-s` and `o_direct` are older spellings that it still takes; they are upstream's.
 
-use super::common::{
-    argv0, command_line, fds, graphics_process, image_is_root, macvtaps, uncompressed_kernel,
-};
+use super::common::{argv0, command_line, fds, graphics_process, macvtaps, uncompressed_kernel};
 use super::{Builder, GRAPHICS_WAIT, Launch, Options, Plan, Shutdown, Step, tap_multi_queue};
 use crate::config::{InterfaceType, Proto, Vm, Volume};
 use crate::quote::{bare, crosvm as value, crosvm_first};
@@ -42,14 +40,7 @@ pub(super) fn plan(vm: &Vm, options: &Options) -> Plan {
     let balloon = if vm.balloon { "--balloon-page-reporting" } else { "--no-balloon" };
     b.from("balloon", "a device that gives memory back, or none").word(balloon);
     if let Some(image) = vm.root_image() {
-        let image = crosvm_first(BLOCK_KEYS, image);
-        b.from("storeDisk", "the root image");
-        // The flag has crosvm name it as the root, behind all other parameters.
-        if image_is_root(vm) {
-            b.pair("-r", image);
-        } else {
-            b.pair("--block", format!("{image},ro=true"));
-        }
+        b.from("storeDisk", "the root image").pair("-r", crosvm_first(BLOCK_KEYS, image));
     }
     if vm.graphics.enable {
         let socket = value(&vm.graphics.socket);

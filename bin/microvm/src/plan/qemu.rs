@@ -291,7 +291,7 @@ fn root_image(b: &mut Builder, facts: &Facts<'_>) {
     let drive = format!(
         "id=store,format=raw,read-only=on,file={},if=none,aio={}",
         quote::qemu_file(image),
-        aio(vm, false),
+        vm.qemu.aio
     );
     let legacy = if facts.pci { ",disable-legacy=on" } else { "" };
     b.pair("-drive", drive);
@@ -356,25 +356,10 @@ fn control(b: &mut Builder, facts: &Facts<'_>) {
     }
     if vm.hotplug_mem > 0 {
         b.from("hotplugMem", "memory that can be added");
-        let size = vm.hotplug_mem;
-        // A daemon must see what the guest puts there, as it sees the rest.
-        let is_shared = vm.shares_of(Proto::Virtiofs).next().is_some();
-        b.pair(
-            "-object",
-            if is_shared {
-                format!("memory-backend-memfd,id=vmem0,size={size}M,share=on")
-            } else {
-                format!("memory-backend-ram,id=vmem0,size={size}M")
-            },
-        );
+        b.pair("-object", format!("memory-backend-ram,id=vmem0,size={}M", vm.hotplug_mem));
         let plugged = vm.hotplugged_mem;
         b.pair("-device", format!("virtio-mem-pci,id=vm0,memdev=vmem0,requested-size={plugged}M"));
     }
-}
-
-/// How a disk is read and written: what is native goes past the cache, or QEMU refuses it.
-fn aio(vm: &Vm, direct: bool) -> &str {
-    if vm.qemu.aio == "native" && !direct { "threads" } else { &vm.qemu.aio }
 }
 
 fn disk(b: &mut Builder, facts: &Facts<'_>, at: usize, volume: &Volume) {
@@ -386,7 +371,7 @@ fn disk(b: &mut Builder, facts: &Facts<'_>, at: usize, volume: &Volume) {
         format!(
             "id={id},format=raw,file={},if=none,aio={},discard=unmap{cache},read-only={read_only}",
             quote::qemu_file(&volume.image),
-            aio(facts.vm, volume.direct),
+            facts.vm.qemu.aio,
         ),
     );
     let serial = volume.serial.as_ref().map(|it| format!(",serial={}", value(it)));

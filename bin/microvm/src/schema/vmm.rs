@@ -91,7 +91,7 @@ pub(super) const QEMU: &[Key] = &[
         Kind::Choice(&["io_uring", "threads", "native"]),
         "io_uring; on macOS threads",
         Q,
-        "how disks are read and written; native those with direct, and others by threads",
+        "how disks are read and written",
     ),
 ];
 

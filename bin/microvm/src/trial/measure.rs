@@ -171,6 +171,8 @@ fn ask(address: SocketAddr, request: &str) -> io::Result<TcpStream> {
 
 #[cfg(test)]
 mod tests {
+    use plinth::testing::{Patient, ready, until};
+
     use super::*;
 
     #[test]
@@ -191,17 +193,15 @@ mod tests {
         let address = listener.local_addr().expect("its address");
         let mut questions = Questions::default();
         assert!(!questions.answered(address, "PING\r\n"));
-        let (mut first, _) = listener.accept().expect("the first question");
+        let (mut first, _) = ready(&listener).accept().expect("the first question");
         // Others follow before it is answered; one of them finds nobody.
         questions.last = None;
         assert!(!questions.answered(address, "PING\r\n"));
-        drop(listener.accept().expect("the second question"));
+        drop(ready(&listener).accept().expect("the second question"));
         let mut request = [0; 6];
-        first.read_exact(&mut request).expect("a request");
+        Patient::new(&first).read_exact(&mut request).expect("a request");
         assert_eq!(&request, b"PING\r\n");
         first.write_all(b"+").expect("an answer");
-        while !questions.answered(address, "PING\r\n") {
-            std::thread::yield_now();
-        }
+        until("the answer counts", || questions.answered(address, "PING\r\n"));
     }
 }

@@ -7,11 +7,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use plinth::proc::Ending;
-use plinth::testing::Place;
+use plinth::testing::{Place, ended, run, until};
 
-use crate::support::{
-    Peer, Running, Script, Step, internal, run, say, script, stdout, until, verdict,
-};
+use crate::support::{Peer, Running, Script, Step, internal, say, script, stdout, verdict};
 
 const GREETING: &str = "{\"QMP\": {\"version\": {}, \"capabilities\": []}}\r\n";
 const DONE: &str = "{\"return\": {}}\r\n";
@@ -54,7 +52,7 @@ fn qemu_is_stopped_by_its_power_button_and_by_its_quit() {
     // The keys reset a machine without an operating system, and `-no-reboot` makes that an end.
     let (ending, said) = shutdown(&at, "qemu", &[]);
     assert_eq!((ending, said.as_str()), (Ending::Exited(0), ""));
-    assert!(machine.0.wait().expect("a child").success());
+    assert!(ended(&mut machine.0).success());
 }
 
 #[test]
@@ -199,7 +197,7 @@ fn http_hypervisors_are_asked_and_their_process_is_waited_for() {
         let heard = fs::read_to_string(at.join("heard")).expect("a request");
         assert!(heard.starts_with(first) && heard.ends_with(&format!("\r\n\r\n{body}")), "{heard}");
         fs::write(at.join("go"), "").expect("a file");
-        assert!(machine.0.wait().expect("a child").success());
+        assert!(ended(&mut machine.0).success());
 
         let at = Place::new();
         let mut machine = hypervisor(&at, "STREAM", no_content, "time.sleep(0.2)");

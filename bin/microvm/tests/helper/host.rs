@@ -7,10 +7,10 @@ use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::Path;
 
 use plinth::proc::Ending;
-use plinth::testing::Place;
+use plinth::testing::{Place, run};
 use rustix::process::getuid;
 
-use crate::support::{internal, run, script, verdict};
+use crate::support::{internal, script, verdict};
 
 const FIRST: &str = "0000:01:00.0";
 const SECOND: &str = "0000:01:00.1";

@@ -7,10 +7,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use plinth::proc::Ending;
-use plinth::testing::Place;
+use plinth::testing::{Patient, Place, ended, run, until};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Running, internal, run, stdout, until, verdict};
+use crate::support::{Running, internal, stdout, verdict};
 
 #[test]
 fn the_program_has_its_name_and_its_words_and_its_status() {
@@ -31,7 +31,7 @@ fn nothing_stays_between_the_caller_and_the_program() {
     let comm = format!("/proc/{}/comm", child.0.id());
     until("it is the program", || fs::read_to_string(&comm).is_ok_and(|it| it == "sleep\n"));
     kill_process(Pid::from_child(&child.0), Signal::TERM).expect("it runs");
-    let status = child.0.wait().expect("it ends");
+    let status = ended(&mut child.0);
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(15));
 }
 
@@ -67,9 +67,9 @@ fn helpers_end_with_the_program() {
     // Until the helper has ended, too, its copy of the pipe keeps this open.
     let mut child = Running(command.stdout(Stdio::piped()).spawn().expect("it starts"));
     let mut said = String::new();
-    let mut pipe = child.0.stdout.take().expect("a pipe");
+    let mut pipe = Patient::new(child.0.stdout.take().expect("a pipe"));
     pipe.read_to_string(&mut said).expect("all is closed");
-    assert!(child.0.wait().expect("it ended").success());
+    assert!(ended(&mut child.0).success());
     let pid: i32 = said.trim().parse().expect("a number");
     until("it is gone, or a zombie that its new parent has not reaped", || {
         let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -90,8 +90,9 @@ fn a_terminal_is_given_and_carried() {
     // The end of our input is not the end of its terminal.
     drop(stdin);
     let mut said = String::new();
-    child.0.stdout.take().expect("a pipe").read_to_string(&mut said).expect("read");
-    assert_eq!(child.0.wait().expect("it ends").code(), Some(5), "{said}");
+    let pipe = child.0.stdout.take().expect("a pipe");
+    Patient::new(pipe).read_to_string(&mut said).expect("read");
+    assert_eq!(ended(&mut child.0).code(), Some(5), "{said}");
     assert!(said.contains("25 80") && said.ends_with("<hello>\r\n"), "{said:?}");
 }
 
@@ -170,13 +171,13 @@ fn signals_reach_the_program_in_its_terminal() {
     let mut command = internal(&at, ["launch", "--pty", "--", "sh", "-c", script]);
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = Running(command.spawn().expect("it starts"));
-    let mut pipe = child.0.stdout.take().expect("a pipe");
+    let mut pipe = Patient::new(child.0.stdout.take().expect("a pipe"));
     let mut up = [0; 4];
     pipe.read_exact(&mut up).expect("it is up");
     kill_process(Pid::from_child(&child.0), Signal::TERM).expect("it runs");
     let mut said = String::new();
     pipe.read_to_string(&mut said).expect("read");
-    assert_eq!((child.0.wait().expect("it ends").code(), said.as_str()), (Some(9), "caught\r\n"));
+    assert_eq!((ended(&mut child.0).code(), said.as_str()), (Some(9), "caught\r\n"));
     // What no program catches ends ours as a shell would say it.
     let script = "kill -KILL $$";
     let output = run(internal(&at, ["launch", "--pty", "--", "sh", "-c", script]));

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::process::Command;
 
 use plinth::proc::Ending;
-use plinth::testing::Place;
+use plinth::testing::{Place, run};
 use serde_json::Value;
 
-use crate::support::{internal, run, stdout, verdict};
+use crate::support::{internal, stdout, verdict};
 
 const RUNNER: &str = r#"{"config": {"interfaces": [
     {"id": "vm-a", "tap": {"bridge": "br7"}, "mtu": 1400, "altname": ["a-name-of-many-letters"]},

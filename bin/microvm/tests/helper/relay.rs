@@ -12,12 +12,10 @@ use std::time::Duration;
 
 use microvm::helper::kvm::{Usable, usable_by};
 use plinth::proc::Ending;
-use plinth::testing::Place;
+use plinth::testing::{LONG, Patient, Place, ended, joined, ready, run, until};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use crate::support::{
-    LONG, Peer, Running, Step, internal, run, say, script, stdout, until, verdict,
-};
+use crate::support::{Peer, Running, Step, internal, say, script, stdout, verdict};
 
 /// A service manager's ear, and a relay that listens on `notify.vsock_8888`.
 fn relay(at: &Path) -> (UnixDatagram, Running) {
@@ -48,12 +46,12 @@ fn messages_of_the_guest_reach_the_service_manager() {
     guest.write_all(b"STATUS=Booting\nX_SYSTEMD_UNIT_ACTIVE=a").expect("written");
     guest.write_all(b".target").expect("written");
     guest.shutdown(Shutdown::Write).expect("closed");
-    assert_eq!(guest.read(&mut [0]).expect("the end"), 0);
+    assert_eq!(ready(&guest).read(&mut [0]).expect("the end"), 0);
     assert_eq!(heard(&manager), "STATUS=Booting\nX_SYSTEMD_UNIT_ACTIVE=a.target");
     // One whose end is not passed on: silence ends the message. Another is not held up by it.
     let mut silent = connect();
     silent.write_all(b"MAINPID=1\nREADY=1").expect("written");
-    assert_eq!(silent.read(&mut [0]).expect("the end"), 0);
+    assert_eq!(ready(&silent).read(&mut [0]).expect("the end"), 0);
     assert_eq!(heard(&manager), "READY=1");
     // Nothing said, too much said: nothing passed on, and the next one is heard.
     drop(connect());
@@ -76,7 +74,7 @@ fn a_guest_may_take_its_time_before_its_first_word() {
     // When the silence behind this one has ended its message, the first has been mute for longer.
     let mut other = connect();
     other.write_all(b"STATUS=Booting").expect("written");
-    assert_eq!(other.read(&mut [0]).expect("the end"), 0);
+    assert_eq!(ready(&other).read(&mut [0]).expect("the end"), 0);
     assert_eq!(heard(&manager), "STATUS=Booting");
     slow.write_all(b"READY=1").expect("written");
     slow.shutdown(Shutdown::Write).expect("closed");
@@ -101,9 +99,9 @@ fn a_forwarded_port_is_carried_both_ways_to_both_ends() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port().to_string();
     let server = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().expect("a client");
+        let (mut stream, _) = ready(&listener).accept().expect("a client");
         let mut said = Vec::new();
-        stream.read_to_end(&mut said).expect("all of it");
+        Patient::new(&stream).read_to_end(&mut said).expect("all of it");
         said.reverse();
         stream.write_all(&said).expect("written");
     });
@@ -115,11 +113,12 @@ fn a_forwarded_port_is_carried_both_ways_to_both_ends() {
     stdin.write_all(&sent).expect("written");
     drop(stdin);
     let mut back = Vec::new();
-    child.0.stdout.take().expect("a pipe").read_to_end(&mut back).expect("read");
+    let pipe = child.0.stdout.take().expect("a pipe");
+    Patient::new(pipe).read_to_end(&mut back).expect("read");
     back.reverse();
     assert!(back == sent, "{} of {} bytes", back.len(), sent.len());
-    assert!(child.0.wait().expect("it ends").success());
-    server.join().expect("the server");
+    assert!(ended(&mut child.0).success());
+    joined(server);
     // Nobody listens there any more.
     assert_eq!(run(internal(&at, ["tcp-relay", "127.0.0.1", &port])).ending, Ending::Exited(1));
 }
@@ -186,10 +185,11 @@ fn a_console_on_a_terminal_is_raw_until_the_key_that_leads_out() {
     // Keys that a terminal would take for itself are the guest's.
     master.write_all(b"\x03\x1a\r").expect("typed");
     let mut seen = [0; 4];
-    child.0.stdout.as_mut().expect("a pipe").read_exact(&mut seen).expect("output");
+    let pipe = child.0.stdout.as_mut().expect("a pipe");
+    Patient::new(pipe).read_exact(&mut seen).expect("output");
     assert_eq!(&seen, b"seen");
     master.write_all(b"\x1d").expect("typed");
-    assert!(child.0.wait().expect("it ends").success());
+    assert!(ended(&mut child.0).success());
     assert_eq!(peer.heard(), "\x03\x1a\r");
     let after = rustix::termios::tcgetattr(&slave).expect("a terminal");
     assert_eq!(after.local_modes, before.local_modes);

@@ -2,17 +2,14 @@
 //! What these tests share: bounded runs, scripted peers.
 
 use std::ffi::OsStr;
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, Command};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
-use plinth::proc::{self, Ending, Limits, Output};
-
-/// No process of a test runs longer.
-pub(crate) const LONG: Duration = Duration::from_secs(120);
+use plinth::proc::{Ending, Output};
+use plinth::testing::{LONG, Patient, joined, ready, run};
 
 /// `microvm internal` with these words, in the directory `at`.
 pub(crate) fn internal<I, S>(at: &Path, words: I) -> Command
@@ -23,11 +20,6 @@ where
     let mut command = Command::new(env!("CARGO_BIN_EXE_microvm"));
     command.arg("internal").args(words).current_dir(at).env_remove("MAINPID");
     command
-}
-
-/// Runs a command to its end.
-pub(crate) fn run(command: Command) -> Output {
-    proc::run(command, Limits { time: LONG, output: 1 << 20 }).expect("the program starts")
 }
 
 /// How it ended, and what it said on standard error.
@@ -62,19 +54,6 @@ pub(crate) fn script(path: &Path, lines: &str) {
     assert_eq!(verdict(&run(command)), (Ending::Exited(0), String::new()));
 }
 
-/// Waits until `done` says so.
-///
-/// # Panics
-/// It does not happen.
-pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = plinth::time::Time::monotonic() + LONG;
-    while !done() {
-        assert!(plinth::time::Time::monotonic() < deadline, "in vain: {what}");
-        let pause = rustix::event::Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
-        let _ = rustix::event::poll(&mut [], Some(&pause));
-    }
-}
-
 /// One side of a conversation, played by a thread.
 pub(crate) struct Peer(JoinHandle<Vec<u8>>);
 
@@ -86,8 +65,9 @@ impl Peer {
         Self(thread::spawn(move || {
             let mut heard = Vec::new();
             for script in scripts {
-                let (mut stream, _) = listener.accept().expect("a client");
-                stream.set_read_timeout(Some(LONG)).expect("a limit");
+                let (stream, _) = ready(&listener).accept().expect("a client");
+                stream.set_write_timeout(Some(LONG)).expect("a limit");
+                let mut stream = Patient::new(stream);
                 for step in script {
                     play(&step, &mut stream, &mut heard);
                 }
@@ -98,8 +78,7 @@ impl Peer {
 
     /// What was heard, as text.
     pub(crate) fn heard(self) -> String {
-        let bytes = self.0.join().expect("the script was played");
-        String::from_utf8(bytes).expect("text")
+        String::from_utf8(joined(self.0)).expect("text")
     }
 }
 
@@ -121,10 +100,10 @@ pub(crate) fn say(text: &str) -> Step {
     Step::Say(text.as_bytes().to_vec())
 }
 
-fn play(step: &Step, stream: &mut UnixStream, heard: &mut Vec<u8>) {
+fn play(step: &Step, stream: &mut Patient<UnixStream>, heard: &mut Vec<u8>) {
     match step {
         // A client that went away has heard enough.
-        Step::Say(bytes) => drop(stream.write_all(bytes)),
+        Step::Say(bytes) => drop(stream.get_mut().write_all(bytes)),
         Step::Hear(text) => {
             let mut part = Vec::new();
             while !part.windows(text.len()).any(|it| it == text.as_bytes()) {
@@ -134,6 +113,9 @@ fn play(step: &Step, stream: &mut UnixStream, heard: &mut Vec<u8>) {
             }
             heard.extend(part);
         }
-        Step::HearAll => drop(stream.read_to_end(heard)),
+        Step::HearAll => {
+            let is_late = |error: io::Error| error.kind() == io::ErrorKind::TimedOut;
+            assert!(!stream.read_to_end(heard).is_err_and(is_late), "the client stays");
+        }
     }
 }

@@ -11,19 +11,15 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 
 use plinth::proc::Ending;
-use plinth::testing::Place;
+use plinth::testing::{LONG, Place, ended, fetched, run, until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use crate::support::{LONG, Running, internal, run, script, until, verdict};
+use crate::support::{Running, internal, script, verdict};
 
 /// The daemon, with the loader and the libraries that it needs.
 fn daemon() -> PathBuf {
-    let target = || std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    let here = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
-    let cache = std::env::var_os("PLINTH_CACHE").map(PathBuf::from);
-    let path = cache.unwrap_or_else(|| target().unwrap_or_else(here).join("lab"));
-    let path = path.join("virtiofsd/run");
+    let path = fetched("virtiofsd/run");
     assert!(path.exists(), "{} is missing: tests/setup.sh guest fetches it", path.display());
     path
 }
@@ -100,7 +96,7 @@ impl Supervisor {
     }
 
     fn status(&mut self) -> Option<i32> {
-        self.process.0.wait().expect("it ends").code()
+        ended(&mut self.process.0).code()
     }
 
     /// Its children, by what they were started with.

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use plinth::proc::Ending;
-use plinth::testing::Place;
+use plinth::testing::{Place, ended, run, until};
 
-use crate::support::{self, Running, internal, run, stdout, until, verdict};
+use crate::support::{self, Running, internal, stdout, verdict};
 
 const UUID: &str = "115da406-dfb8-b88d-0dbd-d4cc391fe2a3";
 
@@ -143,7 +143,7 @@ fn a_killed_run_leaves_no_image_and_the_next_one_makes_it() {
     let half = fs::read(at.join("v.img.partial")).expect("an image");
     assert_eq!((half.len(), half.get(..4)), (9 << 20, Some(&b"half"[..])));
     first.0.kill().expect("it runs");
-    first.0.wait().expect("it ended");
+    ended(&mut first.0);
     // Its program goes with it, and so does its lock.
     let pid = fs::read_to_string(at.join("started")).expect("a number");
     let process = Path::new("/proc").join(pid.trim()).join("cmdline");

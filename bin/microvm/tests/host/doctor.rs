@@ -180,9 +180,9 @@ fn the_doctor_tries_the_way_into_a_machine() {
     let answers: [&[u8]; 3] = [b"", b"OK 1\nHTTP", b"OK 1\nSSH-2.0-x\r\n"];
     let peer = std::thread::spawn(move || {
         for answer in answers {
-            let (mut stream, _) = listener.accept().expect("a client");
+            let (mut stream, _) = ready(&listener).accept().expect("a client");
             let mut heard = [0; 11];
-            std::io::Read::read_exact(&mut stream, &mut heard).expect("a question");
+            std::io::Read::read_exact(&mut Patient::new(&stream), &mut heard).expect("a question");
             assert_eq!(&heard, b"CONNECT 22\n");
             std::io::Write::write_all(&mut stream, answer).expect("it listens");
         }
@@ -190,7 +190,7 @@ fn the_doctor_tries_the_way_into_a_machine() {
     assert!(way().contains("nobody listens on vsock port 22"));
     assert!(way().contains("something else answers"));
     assert!(way().starts_with("ok an sshd answers at vsock-mux/"));
-    peer.join().expect("three times");
+    joined(peer);
     // Without a number there is no way.
     ground.write("fc.toml", "kernel = \"/k\"\nhypervisor = \"cloud-hypervisor\"\n");
     ground.said(&["update", "fc"]);

@@ -14,8 +14,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, UNIX_EPOCH};
 
 use plinth::file::Lock;
+use plinth::testing::{LONG, Patient, finished, joined, output, ready, until};
 use plinth::time::Wall;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_microvm");
@@ -60,7 +61,7 @@ impl Ground {
 
     /// Status, standard output and standard error.
     fn run(&self, words: &[&str]) -> (Option<i32>, String, String) {
-        let output = self.command(words).output().expect("the program");
+        let output = output(&mut self.command(words));
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (output.status.code(), text(&output.stdout), text(&output.stderr))
     }
@@ -92,12 +93,13 @@ fn the_package_that_is_to_run_is_marked_when_nobody_changes_it_any_more() {
     let child = command.stdout(Stdio::piped()).spawn().expect("the program");
     let ended = child.stdout.as_ref().expect("its output");
     let mut fds = [PollFd::new(&opens, PollFlags::IN), PollFd::new(ended, PollFlags::IN)];
-    poll(&mut fds, None).expect("an event");
+    let limit = Timespec::try_from(LONG).expect("a time");
+    poll(&mut fds, Some(&limit)).expect("an event");
     assert!(!fds[0].revents().is_empty(), "it asks whether somebody works on it");
     fs::remove_file(at.join("current")).expect("removed");
     symlink("gen/other", at.join("current")).expect("a link");
     drop(lock);
-    assert!(child.wait_with_output().expect("an end").status.success());
+    assert!(finished(child).status.success());
     assert_eq!(fs::read_link(at.join("booted")).expect("a link"), Path::new("gen/other"));
 }
 
@@ -166,7 +168,7 @@ fn a_root_may_be_relative() {
         let path = format!("{}:/usr/bin:/bin", ground.0.join("bin").display());
         let mut command = Command::new(PROGRAM);
         command.args(words).args(["--root", "root"]).current_dir(&ground.0).env("PATH", path);
-        command.output().expect("the program").status.code()
+        output(&mut command).status.code()
     };
     assert_eq!(here(&["create", "a", &path, "--start"]), Some(0));
     assert_eq!(here(&["status", "a"]), Some(0));
@@ -196,10 +198,10 @@ fn a_machine_in_the_foreground_has_its_status_and_leaves_nothing() {
     ground.program("bin/sleeper", "echo runs >>log\nexec sleep 100");
     let (ended, others) = std::thread::scope(|scope| {
         let foreground = scope.spawn(|| ground.run(&["run", "a", "--setup"]));
-        while !log().ends_with("runs\n") {
+        until("it runs", || {
             assert!(!foreground.is_finished(), "it does not run");
-            std::thread::yield_now();
-        }
+            log().ends_with("runs\n")
+        });
         let again: [&[&str]; 3] = [&["run", "a", "--setup"], &["update", "a"], &["restart", "a"]];
         let others = again.map(|words| ground.run(words).0);
         (foreground.join().expect("a thread"), others)
@@ -207,9 +209,10 @@ fn a_machine_in_the_foreground_has_its_status_and_leaves_nothing() {
     assert_eq!(others, [Some(5), Some(0), Some(0)]);
     assert_eq!(ended.0, Some(143), "{}", ended.2);
     // What was started anew is not taken down by the end of the one before.
-    while log() != "up\nruns\ndown\nup\nruns\n" {
+    until("it runs again", || {
         assert_eq!(ground.run(&["status", "a"]).0, Some(0), "{}", log());
-    }
+        log() == "up\nruns\ndown\nup\nruns\n"
+    });
     assert!(at.join("booted").exists());
     ground.said(&["stop", "a"]);
     assert_eq!(log(), "up\nruns\ndown\nup\nruns\ndown\n");
@@ -295,7 +298,7 @@ fn an_installation_is_whole_and_done_once() {
     let generator = ground.0.join("microvm-generator");
     symlink(PROGRAM, &generator).expect("a link");
     let out = ground.0.join("out");
-    let status = Command::new(&generator).arg(&out).status().expect("it runs");
+    let status = output(Command::new(&generator).arg(&out)).status;
     assert!(status.success() && !out.join("microvms.target.wants/microvm@x.service").exists());
 }
 

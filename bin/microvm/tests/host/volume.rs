@@ -5,8 +5,7 @@ use super::*;
 
 /// What the superblock of an ext4 says: its size in KiB, and whether it is marked as damaged.
 fn ext4(image: &Path) -> (u64, bool) {
-    let mut command = Command::new("/sbin/dumpe2fs");
-    let output = command.arg("-h").arg(image).output().expect("dumpe2fs");
+    let output = output(Command::new("/sbin/dumpe2fs").arg("-h").arg(image));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let field = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("a field");
@@ -34,11 +33,9 @@ fn a_volume_grows_with_its_file_system_or_without_it() {
         assert!(said.contains(words), "{said}");
     };
     fails(&[], "cannot look at");
-    let made = Command::new(PROGRAM)
-        .args(["internal", "mkvolume", "--size-mib", "16", "--fs", "ext4", "--"])
-        .arg(&image)
-        .status();
-    assert!(made.expect("it runs").success());
+    let mut command = Command::new(PROGRAM);
+    command.args(["internal", "mkvolume", "--size-mib", "16", "--fs", "ext4", "--"]).arg(&image);
+    assert!(output(&mut command).status.success());
     fails(&["--size", "15"], "v.img has 16 MiB already; volumes never shrink");
 
     // The image alone; then what is in it, by the same size.

@@ -6,27 +6,27 @@
 //! that it ends there on every host, with the name of the file. It is started by `microvm internal
 //! launch --pty`, because it wants a terminal, and in a network of its own.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use microvm::quote::Objects;
+use plinth::testing::{fetched, output};
 
-use crate::support::{cache, cases, load, name, plans};
+use crate::support::{cases, load, name, plans};
 
 /// Seconds after which a start counts as hung.
 const LIMIT: &str = "60";
 
 /// What Alioth says.
 fn said(words: &[String]) -> String {
-    let program = cache("alioth-0.12.0/bin/alioth");
+    let program = fetched("alioth-0.12.0/bin/alioth");
     assert!(program.exists(), "{} is missing: tests/setup.sh hypervisors", program.display());
-    let output = Command::new("timeout")
-        .args([LIMIT, "unshare", "--net"])
+    let mut command = Command::new("timeout");
+    command
+        .args(["--kill-after=5", LIMIT, "unshare", "--net"])
         .args([env!("CARGO_BIN_EXE_microvm"), "internal", "launch", "--pty", "--"])
         .arg(program)
-        .args(words)
-        .stdin(Stdio::null())
-        .output()
-        .expect("timeout(1)");
+        .args(words);
+    let output = output(&mut command);
     let text = [output.stdout, output.stderr].concat();
     String::from_utf8_lossy(&text).into_owned()
 }

@@ -17,7 +17,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
-use crate::support::{cache, cases, compare, fixtures, load, name, plans, scratch};
+use plinth::testing::fetched;
+
+use crate::support::{cases, compare, fixtures, load, name, plans, scratch};
 
 /// Seconds after which a start counts as hung.
 const LIMIT: &str = "120";
@@ -153,7 +155,7 @@ impl Place {
             let keys = keys(value);
             match flag.as_str() {
                 "-kernel" => {
-                    fs::copy(cache("kernel-6.1/vmlinuz"), place.at(value)).expect("a kernel");
+                    fs::copy(fetched("kernel-6.1/vmlinuz"), place.at(value)).expect("a kernel");
                 }
                 "-initrd" => place.file(value),
                 "-drive" => place.file(&keys["file"]),
@@ -188,7 +190,14 @@ impl Place {
     fn daemon(&mut self, socket: &Path) {
         let listener = UnixListener::bind(socket).expect("a socket");
         let child = Command::new("timeout")
-            .args([LIMIT, "/usr/lib/qemu/virtiofsd", "--fd=0", "-o", "sandbox=chroot"])
+            .args([
+                "--kill-after=5",
+                LIMIT,
+                "/usr/lib/qemu/virtiofsd",
+                "--fd=0",
+                "-o",
+                "sandbox=chroot",
+            ])
             .args(["-o", "source=/srv"])
             .stdin(OwnedFd::from(listener))
             .stdout(Stdio::null())
@@ -213,12 +222,12 @@ impl Drop for Place {
 /// Starts QEMU; what it says instead of answering.
 fn refused(release: &Release, program: &str, words: &[String]) -> Option<String> {
     let place = Place::new(words);
-    let tree = cache(release.tree);
+    let tree = fetched(release.tree);
     assert!(tree.join("ready").exists(), "{} is missing: tests/setup.sh", tree.display());
     let socket = place.path.join("work/probe.sock");
     let listener = UnixListener::bind(&socket).expect("a socket");
     let child = Command::new("timeout")
-        .args([LIMIT, "unshare", "--mount", "--net", "sh", "-euc", START, "sh"])
+        .args(["--kill-after=5", LIMIT, "unshare", "--mount", "--net", "sh", "-euc", START, "sh"])
         .args([&tree, &place.path])
         .arg(program)
         .args(words)

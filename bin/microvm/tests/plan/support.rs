@@ -13,14 +13,6 @@ pub(crate) fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/microvm")
 }
 
-/// What `tests/setup.sh` fetched.
-pub(crate) fn cache(path: &str) -> PathBuf {
-    let target = || std::env::var_os("CARGO_TARGET_DIR").map(|dir| Path::new(&dir).join("lab"));
-    let given = std::env::var_os("PLINTH_CACHE").map(PathBuf::from).or_else(target);
-    let usual = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/lab");
-    given.unwrap_or_else(usual).join(path)
-}
-
 /// A fresh directory.
 pub(crate) fn scratch() -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);

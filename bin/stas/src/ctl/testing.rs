@@ -38,7 +38,8 @@ impl Place {
     ) -> JoinHandle<T> {
         let listener = UnixListener::bind(self.socket()).expect("a socket");
         thread::spawn(move || {
-            let (stream, _) = listener.accept().expect("a client");
+            let (stream, _) = testing::ready(&listener).accept().expect("a client");
+            stream.set_read_timeout(Some(testing::LONG)).expect("a limit");
             serve(BufReader::new(stream.try_clone().expect("a second handle")), stream)
         })
     }
