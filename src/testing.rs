@@ -334,6 +334,23 @@ mod tests {
     }
 
     #[test]
+    fn relative_directories_are_so_to_the_workspace_wherever_a_test_runs() {
+        const NAME: &str =
+            "testing::tests::relative_directories_are_so_to_the_workspace_wherever_a_test_runs";
+        if std::env::var("CARGO_TARGET_DIR").is_ok_and(|it| it == "elsewhere") {
+            assert!(workspace().join("Cargo.lock").exists());
+            assert_eq!(target(), workspace().join("elsewhere"));
+            return assert_eq!(fetched("x/ready"), workspace().join("elsewhere/lab/x/ready"));
+        }
+        let mut command = Command::new(std::env::current_exe().expect("our path"));
+        command.args(["--exact", NAME]).current_dir("/");
+        command.env("CARGO_TARGET_DIR", "elsewhere").env_remove("PLINTH_CACHE");
+        let output = run(command);
+        assert!(output.success(), "{}", told(&output));
+        assert!(told(&output).contains("1 passed"));
+    }
+
+    #[test]
     fn a_reader_waits_for_all_of_its_time_together() {
         let (mut near, far) = UnixStream::pair().expect("two ends");
         near.write_all(b"some").expect("written");

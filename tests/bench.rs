@@ -23,12 +23,12 @@ mod microvm;
 
 use std::error::Error;
 use std::fs;
-use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use checks::bars::{self, Measure};
 use checks::samples::Samples;
 use checks::tree;
+use plinth::testing::target;
 use plinth::time::{Time, Wall};
 use plinth::udev::Uevent;
 use stas::core::cid::{Attributes, Device};
@@ -66,11 +66,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| tree::root().join("target"), |target| tree::root().join(target))
 }
 
 /// Prints the table and writes it to a file; whether every bar is met.

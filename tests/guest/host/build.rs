@@ -11,6 +11,8 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::{env, fmt};
 
+use plinth::testing;
+
 /// The only target of the guest.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
@@ -80,7 +82,7 @@ fn shipped(workspace: &Path, package: &str, features: &[&str]) -> Result<PathBuf
     if !status.is_ok_and(|status| status.success()) {
         return Err(BuildError(goal));
     }
-    Ok(built(workspace, "release"))
+    Ok(built("release"))
 }
 
 /// The directory that holds the BPF objects: fixtures, `programs`, `broken`, and `probed`.
@@ -91,8 +93,7 @@ pub fn objects(workspace: &Path) -> Result<PathBuf, BuildError> {
     static BUILT: OnceLock<Result<PathBuf, BuildError>> = OnceLock::new();
     BUILT
         .get_or_init(|| {
-            let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-            let into = workspace.join(target).join("bpf");
+            let into = testing::target().join("bpf");
             let script = workspace.join("bin/tinybpf/bpf/build.sh");
             match Command::new(&script).arg(&into).status() {
                 Ok(status) if status.success() => Ok(into),
@@ -115,11 +116,10 @@ fn build(workspace: &Path, profile: &str, what: &[&str]) -> Result<PathBuf, Buil
     if !status.is_ok_and(|status| status.success()) {
         return Err(BuildError(what.join(" ")));
     }
-    Ok(built(workspace, profile))
+    Ok(built(profile))
 }
 
 /// Where cargo puts the static programs of a profile.
-fn built(workspace: &Path, profile: &str) -> PathBuf {
-    let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    workspace.join(target).join(TARGET).join(profile)
+fn built(profile: &str) -> PathBuf {
+    testing::target().join(TARGET).join(profile)
 }

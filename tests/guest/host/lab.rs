@@ -8,6 +8,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
+use plinth::testing;
+
 use crate::scenarios::Kernel;
 
 /// A piece that is not there.
@@ -39,11 +41,8 @@ impl Lab {
     /// The lab of this workspace.
     #[must_use]
     pub fn find() -> Self {
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let workspace = workspace.canonicalize().unwrap_or(workspace);
-        let target = env::var_os("CARGO_TARGET_DIR")
-            .map_or_else(|| workspace.join("target"), |target| workspace.join(target));
-        let root = env::var_os("PLINTH_CACHE").map_or_else(|| target.join("lab"), PathBuf::from);
+        let workspace = testing::workspace().to_owned();
+        let (target, root) = (testing::target(), testing::fetched(""));
         Self { root, workspace, target }
     }
 
