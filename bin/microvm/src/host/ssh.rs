@@ -66,11 +66,38 @@ pub fn words(target: &Target, proxy: Option<&str>, said: &[String]) -> Vec<Strin
         ));
     }
     words.push(target.host());
-    if !said.iter().any(|word| word == "-l" || word == "--login") {
+    if !names_user(said) {
         words.extend(["-l", "root"].map(str::to_owned));
     }
     words.extend_from_slice(said);
     words
+}
+
+/// The options of ssh(1) that take a value.
+const VALUED: &str = "BbcDEeFIiJLlmOoPpQRSWw";
+
+/// Whether the options before the command name a user. Options of the command are not ours.
+fn names_user(said: &[String]) -> bool {
+    let mut words = said.iter();
+    while let Some(word) = words.next() {
+        if word == "--login" {
+            return true;
+        }
+        let Some(letters) = word.strip_prefix('-').filter(|it| !it.is_empty() && *it != "-") else {
+            return false;
+        };
+        let Some((at, letter)) = letters.char_indices().find(|(_, it)| VALUED.contains(*it)) else {
+            continue;
+        };
+        // Letters without values may stand before; the value is the rest, or the next word.
+        let rest = letters.get(at + 1..).unwrap_or_default();
+        let value = if rest.is_empty() { words.next().map_or("", String::as_str) } else { rest };
+        let key = value.trim_start().split(['=', ' ', '\t']).next().unwrap_or_default();
+        if letter == 'l' || (letter == 'o' && key.eq_ignore_ascii_case("user")) {
+            return true;
+        }
+    }
+    false
 }
 
 #[cfg(test)]
@@ -92,6 +119,29 @@ mod tests {
         let said = line(None, &target, &["-l", "root", "-i", "K"]);
         assert_eq!(said, format!("{HEAD} vsock/4242 -l root -i K"));
         assert_eq!(line(None, &target, &[]), format!("{HEAD} vsock/4242 -l root"));
+    }
+
+    #[test]
+    fn a_user_is_looked_for_among_the_options_of_ssh_alone() {
+        let target = Target::Kernel(1);
+        for (said, is_named) in [
+            (&["ls", "-l"][..], false),
+            (&["--", "-l"], false),
+            (&["-p", "-l", "ls"], false),
+            (&["-tA", "ls", "-l"], false),
+            (&["-i", "K", "-o", "Port=2", "-tt"], false),
+            (&["-o", "UserKnownHostsFile=x"], false),
+            (&["-lme"], true),
+            (&["-tlme", "ls"], true),
+            (&["-tt", "-l", "me"], true),
+            (&["-o", "User=me"], true),
+            (&["-oUser=me", "ls"], true),
+            (&["-o", "user me"], true),
+            (&["--login", "me"], true),
+        ] {
+            let has_root = line(None, &target, said).contains(" vsock/1 -l root");
+            assert_eq!(has_root, !is_named, "{said:?}");
+        }
     }
 
     #[test]
