@@ -13,7 +13,7 @@ use bpf::manifest;
 use checks::mdoc::{self, Item, Page};
 use checks::tree;
 use microvm::schema::{self, Kind};
-use plinth::cli::{Flag, Positional, Program};
+use plinth::cli::{Arity, Flag, Positional, Program};
 use stas::core::settings::controller::CONTROLLER_FIELDS;
 use stas::core::settings::keys::{KEYS, Key};
 use stas::core::settings::{Role, Settings};
@@ -238,6 +238,32 @@ fn the_bpf_command_is_documented_as_it_is() {
 #[test]
 fn the_machines_command_is_documented_as_it_is() {
     verdict(&check_program(&microvm::cli::MICROVM, "1"));
+}
+
+/// A quotation mark of optional words reaches to the end of its line, unless it is closed.
+#[test]
+fn the_machines_command_says_which_words_it_needs() {
+    let text = tree::read("man/microvm.1");
+    let lines: BTreeSet<&str> = text.lines().collect();
+    let mut wrong = Vec::new();
+    for command in microvm::cli::MICROVM.commands {
+        let mut line = format!(".It Cm {}", command.name);
+        if !command.flags.is_empty() {
+            line.push_str(" Oo Ar option Oc ...");
+        }
+        for word in command.positionals {
+            line.push_str(&match word.arity {
+                Arity::Required => format!(" Ar {}", word.name),
+                Arity::Optional => format!(" Op Ar {}", word.name),
+                Arity::Many => format!(" Op Ar {} ...", word.name),
+                Arity::Some => format!(" Ar {} ...", word.name),
+            });
+        }
+        if !lines.contains(line.as_str()) {
+            wrong.push(format!("microvm.1: lacks: {line}"));
+        }
+    }
+    verdict(&wrong);
 }
 
 #[test]

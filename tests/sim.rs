@@ -4,6 +4,8 @@
 //! `SIM_SEEDS=n` runs that many worlds, `SIM_SEED=s` runs one and prints everything that happens
 //! in it. A seed that found a bug becomes a named test here.
 
+#![allow(clippy::print_stdout, reason = "a trace is printed for who asks for one")]
+
 #[path = "sim/config.rs"]
 mod config;
 #[path = "sim/errno.rs"]

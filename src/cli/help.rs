@@ -67,6 +67,7 @@ fn placed<A>(entry: &Positional<A>) -> String {
         Arity::Required => format!(" {}", entry.name),
         Arity::Optional => format!(" [{}]", entry.name),
         Arity::Many => format!(" [{}]...", entry.name),
+        Arity::Some => format!(" {}...", entry.name),
     }
 }
 

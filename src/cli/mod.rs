@@ -102,6 +102,8 @@ pub enum Arity {
     Optional,
     /// Any number of times; only the last positional of a table.
     Many,
+    /// As [`Arity::Many`], and at least once.
+    Some,
 }
 
 /// A word that is neither option nor command.

@@ -13,6 +13,7 @@ use std::fmt;
 use lexopt::{Arg, Parser};
 
 use super::{Arity, Command, Flag, Positional, Program};
+use crate::near::nearest;
 use crate::sorting;
 use crate::text::quote;
 
@@ -165,7 +166,12 @@ impl<A> Run<'_, A> {
         }
         match found.as_slice() {
             [(_, only)] => Ok(*only),
-            [] => Err(UsageError(format!("unknown option {}", quote(&format!("--{name}"))))),
+            [] => {
+                let known = ["help", "version"].into_iter().chain(self.flags().map(|it| it.long));
+                let hint = meant(nearest(name, known, 1).first().map(|it| format!("--{it}")));
+                let shown = quote(&format!("--{name}"));
+                Err(UsageError(format!("unknown option {shown}{hint}")))
+            }
             _ => {
                 sorting::sort_by_key(&mut found, |(long, _)| *long);
                 let names: Vec<String> = found.iter().map(|(l, _)| format!("--{l}")).collect();
@@ -173,6 +179,16 @@ impl<A> Run<'_, A> {
                 Err(UsageError(format!("ambiguous option {shown}: {}", names.join(", "))))
             }
         }
+    }
+
+    /// The command that was probably meant, as the end of a message. What other programs have as
+    /// commands are options here.
+    fn near_command(&self, word: &str) -> String {
+        if matches!(word, "help" | "version") {
+            return meant(Some(format!("--{word}")));
+        }
+        let names = self.program.commands.iter().map(|command| command.name);
+        meant(nearest(word, names, 1).first().map(|name| (*name).to_owned()))
     }
 
     fn flag(
@@ -199,12 +215,15 @@ impl<A> Run<'_, A> {
         let said = quote(&value.to_string_lossy());
         if self.command.is_none() && !self.program.commands.is_empty() {
             let command = value.to_str().and_then(|name| self.program.command(name));
-            self.command =
-                Some(command.ok_or_else(|| UsageError(format!("unknown command {said}")))?);
+            let unknown = || {
+                let hint = self.near_command(&value.to_string_lossy());
+                UsageError(format!("unknown command {said}{hint}"))
+            };
+            self.command = Some(command.ok_or_else(unknown)?);
             return Ok(());
         }
         let table = self.positionals();
-        let last = table.last().filter(|last| last.arity == Arity::Many);
+        let last = table.last().filter(|last| matches!(last.arity, Arity::Many | Arity::Some));
         let Some(entry) = table.get(self.words).or(last) else {
             return Err(UsageError(format!("unexpected argument {said}")));
         };
@@ -215,7 +234,8 @@ impl<A> Run<'_, A> {
 
     fn finish(mut self, env: impl Fn(&str) -> Option<OsString>) -> Result<Outcome<A>, UsageError> {
         let mut rest = self.positionals().iter().skip(self.words);
-        if let Some(missing) = rest.find(|entry| entry.arity == Arity::Required) {
+        let is_needed = |arity| matches!(arity, Arity::Required | Arity::Some);
+        if let Some(missing) = rest.find(|entry| is_needed(entry.arity)) {
             return Err(UsageError(format!("argument {} is missing", missing.name)));
         }
         for flag in self.flags().filter(|flag| !self.seen.contains(flag.long)) {
@@ -227,6 +247,11 @@ impl<A> Run<'_, A> {
         }
         Ok(Outcome::Run { command: self.command.map(|command| command.name), args: self.args })
     }
+}
+
+/// What was probably meant, as the end of a message.
+fn meant(name: Option<String>) -> String {
+    name.map(|name| format!("; did you mean {}?", quote(&name))).unwrap_or_default()
 }
 
 /// lexopt's errors that are not replaced by better ones, in our words.

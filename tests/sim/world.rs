@@ -5,8 +5,6 @@
 //! the [`fabric`](crate::fabric). Disturbances come from the [`plan`](crate::plan), judgement from
 //! the [`judge`](crate::judge), which is told of every action before it is carried out.
 
-#![allow(clippy::print_stdout, reason = "a trace is printed for who asks for one")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;

@@ -31,6 +31,12 @@ impl Severity {
     }
 }
 
+/// The codes that may be warnings, as microvm-diagnostics(7) says.
+pub const WARNINGS: &[&str] = &[
+    "MV103", "MV104", "MV106", "MV114", "MV118", "MV123", "MV127", "MV132", "MV139", "MV143",
+    "MV146", "MV170", "MV227", "MV231", "MV232", "MV233",
+];
+
 /// One finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {

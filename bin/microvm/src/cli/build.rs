@@ -6,9 +6,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use plinth::err::{FAILED, Failure, USAGE, tell_text};
+use plinth::err::{FAILED, Failure, tell, tell_text};
 
-use super::{Args, INVALID, World};
+use super::{Args, CONFLICT, INVALID, World};
 use crate::build::{Built, Options, Outcome, build};
 use crate::diag::Diagnostic;
 use crate::package::{Place, StoreError, Tree, Written, write_all};
@@ -19,9 +19,6 @@ const RESULT: &str = "result";
 
 /// Builds the packages of all files, or none of them.
 pub(super) fn run(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
-    if args.words.is_empty() {
-        return Err(Failure::new(USAGE, "build needs the file of a description"));
-    }
     let mut outcomes = Vec::new();
     let mut invalid = false;
     for file in &args.words {
@@ -53,7 +50,7 @@ fn twice(args: &Args, outcomes: &[Outcome]) -> bool {
             let text = format!("a machine of {} has the same name", other.to_string_lossy());
             let it = Diagnostic::error("MV008", "hostName", text).at(built.named);
             let vm = Some(built.name.clone());
-            eprintln!("{}", Diagnostic { vm, ..it }.text(&outcome.files));
+            tell(Diagnostic { vm, ..it }.text(&outcome.files));
             found = true;
         }
     }
@@ -78,7 +75,7 @@ fn compare(world: &mut World<'_>, places: &[(Place, &Tree)]) -> Result<u8, Failu
         let same = match place.read() {
             Ok(there) => there == **tree,
             Err(StoreError::Io(_, _, error)) if error.kind() == io::ErrorKind::NotFound => false,
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(graded(error)),
         };
         differs |= !same;
         let word = if same { "unchanged" } else { "would change" };
@@ -86,6 +83,14 @@ fn compare(world: &mut World<'_>, places: &[(Place, &Tree)]) -> Result<u8, Failu
     }
     world.print(&text)?;
     Ok(if differs { FAILED } else { 0 })
+}
+
+/// The failure with its status.
+fn graded(error: StoreError) -> Failure {
+    match error {
+        StoreError::Taken(_) | StoreError::Differs(_) => Failure::new(CONFLICT, error),
+        _ => error.into(),
+    }
 }
 
 /// Writes the packages.
@@ -96,7 +101,9 @@ fn write(args: &Args, world: &mut World<'_>, places: &[(Place, &Tree)]) -> Resul
         fs::create_dir_all(parent)?;
     }
     let mut text = String::new();
-    for ((place, tree), written) in places.iter().zip(write_all(places, args.force)?) {
+    for ((place, tree), written) in
+        places.iter().zip(write_all(places, args.force).map_err(graded)?)
+    {
         let word = match written {
             Written::Unchanged => "unchanged",
             Written::New => "built",

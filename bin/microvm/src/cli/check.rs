@@ -4,16 +4,13 @@
 use plinth::err::Failure;
 use serde_json::json;
 
-use super::load::{load, usage};
+use super::load::load;
 use super::{Args, INVALID, World};
 use crate::diag::Severity;
 use crate::pipeline::Loaded;
 
 /// `microvm check`
 pub(super) fn check(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
-    if args.words.is_empty() {
-        return Err(usage("FILE is missing"));
-    }
     let (mut errors, mut warnings) = (0, 0);
     let mut found = Vec::new();
     for word in &args.words {

@@ -11,7 +11,7 @@ use std::path::Path;
 use plinth::err::{FAILED, Failure};
 use serde_json::{Value, json};
 
-use super::load::usage;
+use super::load::{overlay_fits, usage};
 use super::machine::{Machine, machines, of_package};
 use super::{Args, NOT_FOUND, World, host};
 use crate::quote::shell;
@@ -23,7 +23,11 @@ type Side = BTreeMap<String, Machine>;
 pub(super) fn diff(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
     let found = match args.words.as_slice() {
         [name] => states(name, args)?,
-        [before, after] => compare(side(before, args)?, side(after, args)?),
+        [before, after] => {
+            let found = compare(side(before, args)?, side(after, args)?);
+            overlay_fits(&args.words, args)?;
+            found
+        }
         _ => return Err(usage("one machine of this host, or two of any kind, are needed")),
     };
     print(&found, args, world)?;

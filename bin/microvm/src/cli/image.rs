@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use plinth::err::{FAILED, Failure};
 
-use super::load::{usage, valid_without_files};
+use super::load::{no_action, usage, valid_without_files};
 use super::{Args, CONFLICT, NO_PROGRAM, World};
 use crate::build as packages;
 use crate::config::{Vm, made_image};
@@ -30,8 +30,9 @@ struct Wanted {
 /// `microvm image`
 pub(super) fn image(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
     let words: Vec<&Path> = args.words.iter().skip(1).map(Path::new).collect();
-    match (args.words.first().and_then(|word| word.to_str()), words.as_slice()) {
-        (Some("build"), [source]) => {
+    let action = args.words.first().map(|word| word.to_string_lossy()).unwrap_or_default();
+    match (action.as_ref(), words.as_slice()) {
+        ("build", [source]) => {
             for wanted in wanted(source, args)? {
                 let path = build(&wanted, args)?;
                 if let Some(link) = &wanted.link {
@@ -41,10 +42,12 @@ pub(super) fn image(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
             }
             Ok(0)
         }
-        (Some("verify"), [image, source]) => verify(image, source, args, world),
-        (Some("build"), _) => Err(usage("one directory or description is needed")),
-        (Some("verify"), _) => Err(usage("an image and its directory are needed")),
-        _ => Err(usage("'build' or 'verify' an image")),
+        ("verify", _) if args.out.is_some() => Err(usage("option --out is not for image verify")),
+        ("verify", _) if !args.set.is_empty() => Err(usage("option --set is not for image verify")),
+        ("verify", [image, source]) => verify(image, source, args, world),
+        ("build", _) => Err(usage("image build needs one directory or description")),
+        ("verify", _) => Err(usage("image verify needs an image and its directory")),
+        _ => Err(no_action("image", &action, "build and verify")),
     }
 }
 
@@ -52,6 +55,10 @@ pub(super) fn image(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
 fn wanted(source: &Path, args: &Args) -> Result<Vec<Wanted>, Failure> {
     let given = args.image.kind;
     if source.is_dir() {
+        if !args.set.is_empty() {
+            let source = source.display();
+            return Err(usage(format!("--set is for descriptions; {source} is a directory")));
+        }
         let kind = given.unwrap_or_default();
         let out = args.out.clone();
         let out = out.unwrap_or_else(|| PathBuf::from(format!("image-{{}}.{}", kind.name())));

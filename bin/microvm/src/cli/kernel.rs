@@ -10,7 +10,7 @@ use std::thread;
 
 use plinth::err::{FAILED, Failure};
 
-use super::load::usage;
+use super::load::{first_word, no_action, usage};
 use super::{Args, NO_PROGRAM, NOT_FOUND, World};
 use crate::kernel::{Payload, payload};
 
@@ -19,17 +19,17 @@ const IMAGE_MAX: usize = 256 << 20;
 
 /// `microvm kernel`
 pub(super) fn kernel(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
-    match args.words.first().and_then(|word| word.to_str()) {
-        Some("extract") => extract(args, world),
-        _ => Err(usage("only 'extract' can be done to a kernel")),
+    match first_word(args).to_string_lossy().as_ref() {
+        "extract" => extract(args, world),
+        action => Err(no_action("kernel", action, "extract")),
     }
 }
 
 fn extract(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
     let [_, image] = args.words.as_slice() else {
-        return Err(usage("the compressed kernel is missing, or there is more than one"));
+        return Err(usage("argument VMLINUZ is missing"));
     };
-    let out = args.out.clone().ok_or_else(|| usage("where does it go? option -o is missing"))?;
+    let out = args.out.clone().ok_or_else(|| usage("kernel extract needs --out FILE"))?;
     let path = Path::new(image);
     let bytes = plinth::file::read(path, IMAGE_MAX).map_err(|error| {
         let status = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { FAILED };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Descriptions from files, for all commands that read some and say something about them.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::{env, fs};
 
@@ -18,6 +18,12 @@ use crate::plan;
 /// A usage error with this text.
 pub(super) fn usage(text: impl Into<String>) -> Failure {
     Failure::new(USAGE, UsageError::new(text))
+}
+
+/// The usage error for an action that a command does not have; `actions` are those that it has.
+pub(super) fn no_action(command: &str, action: &str, actions: &str) -> Failure {
+    let action = plinth::text::quote(action);
+    usage(format!("{command} has no action {action}; it has {actions}"))
 }
 
 /// The first word of a command.
@@ -49,6 +55,30 @@ pub(super) fn load(path: &OsStr, args: &Args) -> Result<Loaded, Failure> {
     let mut loaded = build::load(path, &options)?;
     grade(&mut loaded, &args.describe);
     Ok(loaded)
+}
+
+/// Refuses options that change descriptions where none of `words` is one, but all are found.
+///
+/// # Errors
+/// Names the option, and what the last word is instead.
+pub(super) fn overlay_fits(words: &[OsString], args: &Args) -> Result<(), Failure> {
+    let is_description = |word: &OsString| fs::metadata(word).is_ok_and(|it| !it.is_dir());
+    let Some(last) = words.last().filter(|_| !words.iter().any(is_description)) else {
+        return Ok(());
+    };
+    for (option, is_said) in [
+        ("set", !args.set.is_empty()),
+        ("hypervisor", args.hypervisor.is_some()),
+        ("compat", args.compat),
+        ("vm", args.describe.vm.is_some()),
+    ] {
+        if is_said {
+            let word = plinth::text::escape_control(&last.to_string_lossy()).into_owned();
+            let what = if Path::new(last).is_dir() { "package" } else { "machine of this host" };
+            return Err(usage(format!("--{option} is for descriptions; {word} is a {what}")));
+        }
+    }
+    Ok(())
 }
 
 /// A file that is not on this machine.

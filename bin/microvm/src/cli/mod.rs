@@ -24,8 +24,8 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write};
 use std::process::ExitCode;
 
-use plinth::cli::Outcome;
-use plinth::err::{Failure, USAGE, report};
+use plinth::cli::{Outcome, UsageError};
+use plinth::err::{Failure, USAGE, report, tell_text};
 
 pub use args::{Args, MICROVM};
 
@@ -90,7 +90,10 @@ pub fn run(
     let words = host::short::expand(words.into_iter().collect()).map_err(usage)?;
     match MICROVM.parse(words, world.env).map_err(usage)? {
         Outcome::Run { command: Some(command), args } => dispatch(command, &args, world),
-        Outcome::Run { command: None, .. } => world.print(&MICROVM.help(None)).map(|()| 0),
+        Outcome::Run { command: None, .. } => {
+            tell_text(&MICROVM.usage(None));
+            Err(usage(UsageError::new("a command is missing; microvm --help names them all")))
+        }
         Outcome::Help(text) | Outcome::Completions(text) => world.print(&text).map(|()| 0),
         Outcome::Version => {
             world.print(concat!("microvm ", env!("CARGO_PKG_VERSION"), "\n")).map(|()| 0)

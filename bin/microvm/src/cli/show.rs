@@ -5,7 +5,7 @@ use plinth::err::Failure;
 use serde_json::{Value, json};
 
 use super::args::View;
-use super::load::first_word;
+use super::load::{first_word, overlay_fits};
 use super::machine::{Machine, machines};
 use super::{Args, World, host};
 use crate::package::RUNNER;
@@ -15,6 +15,7 @@ use crate::view;
 /// `microvm show`
 pub(super) fn show(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
     let found = machines(first_word(args), args)?;
+    overlay_fits(&args.words, args)?;
     let mut all = serde_json::Map::new();
     let are_many = found.len() > 1;
     for machine in found {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use plinth::err::{FAILED, Failure, tell_text};
 use serde_json::{Value, json};
 
-use super::load::{first_word, usage};
+use super::load::{first_word, overlay_fits, usage};
 use super::{Args, INVALID, NOT_FOUND, TIMED_OUT, World};
 use crate::build::{self, build};
 use crate::package::Place;
@@ -32,6 +32,9 @@ const TEXT: &str = "login:";
 /// `microvm test-examples`
 pub(super) fn test_examples(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
     if args.trial.cleanup {
+        if !args.words.is_empty() {
+            return Err(usage("test-examples --cleanup takes no NAME"));
+        }
         for name in trial::clean_up()? {
             world.print(&format!("{name}: stopped\n"))?;
         }
@@ -198,7 +201,11 @@ fn tell(name: &str, result: &Outcome, world: &mut World<'_>) -> Result<(), Failu
 
 /// `microvm measure`
 pub(super) fn measure(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
+    if args.trial.send.is_some() && args.trial.port.is_none() {
+        return Err(usage("option --send needs --port"));
+    }
     let path = package_of(args)?;
+    overlay_fits(&args.words, args)?;
     let mut wanted = Wanted {
         text: args.trial.text.clone(),
         ready: args.trial.ready,

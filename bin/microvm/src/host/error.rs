@@ -6,8 +6,10 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use plinth::err::{FAILED, USAGE};
+
 use super::name::Name;
-use crate::cli::INVALID;
+use crate::cli::{CONFLICT, INVALID, NO_PROGRAM, NOT_FOUND, TIMED_OUT};
 use crate::diag::Diagnostic;
 use crate::package::StoreError;
 
@@ -63,21 +65,21 @@ impl HostError {
     #[must_use]
     pub const fn status(&self) -> u8 {
         match self {
-            Self::BadName(_) => 2,
+            Self::BadName(_) => USAGE,
             Self::NotFound(_)
             | Self::NoPackage(_)
             | Self::NotDescribed(..)
             | Self::NoSource(_)
-            | Self::NoOld(_) => 4,
+            | Self::NoOld(_) => NOT_FOUND,
             Self::Exists(_)
             | Self::Declarative(_)
             | Self::Running(_)
             | Self::Locked(_)
-            | Self::ImagesLocked => 5,
+            | Self::ImagesLocked => CONFLICT,
             Self::Refused(_) => INVALID,
-            Self::NoProgram(..) => 6,
-            Self::TimedOut(_) => 7,
-            _ => 1,
+            Self::NoProgram(..) => NO_PROGRAM,
+            Self::TimedOut(_) => TIMED_OUT,
+            _ => FAILED,
         }
     }
 

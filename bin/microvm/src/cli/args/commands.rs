@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The commands, with their options and words. Families have their tables in files of their own.
 
-use plinth::cli::Command;
+use plinth::cli::{Arity, Command};
 
 use super::Args;
 use super::describe::{COMPLETIONS, DIFF, EXPLAIN, MAN, SCHEMA, SHOW, VALIDATE};
 use super::files::{IMAGE, IMPORT_NIX, KERNEL};
-use super::flags::{CHECK, COMPAT, EMBED, FORCE, HYPERVISOR, OUT, SET, many};
+use super::flags::{CHECK, COMPAT, EMBED, FORCE, HYPERVISOR, OUT, SET, place};
 use super::host::{
     BALLOON, CONSOLE, CREATE, DEPLOY, DISABLE, ENABLE, GC, HOST, LIST, REMOVE, RESTART_COMMAND,
     ROLLBACK, RUN, SHELL, SSH, START_COMMAND, STATUS, STOP, UPDATE, VOLUME,
@@ -19,7 +19,7 @@ pub(super) const COMMANDS: &[Command<Args>] = &[
         name: "build",
         summary: "make the runner packages of descriptions",
         flags: &[OUT, HYPERVISOR, SET, CHECK, EMBED, FORCE, COMPAT],
-        positionals: &[many("FILE", "the description of a machine or of a fleet")],
+        positionals: &[place("FILE", "the description of a machine or of a fleet", Arity::Some)],
     },
     super::describe::CHECK,
     VALIDATE,

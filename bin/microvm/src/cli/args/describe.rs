@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The commands that say what a description is, and change nothing.
 
-use plinth::cli::{Command, Flag};
+use plinth::cli::{Arity, Command, Flag};
 
 use super::Args;
-use super::flags::{COMPAT, HYPERVISOR, SET, many, one, optional, text};
+use super::flags::{COMPAT, FILE_OR_NAME, HYPERVISOR, SET, one, optional, place, text};
 use super::host::ROOT;
+use crate::diag::WARNINGS;
 
 /// A way to look at a machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,10 +82,10 @@ const WARN: Flag<Args> = Flag::option(
 fn code(text: String, or_all: bool) -> Result<String, String> {
     let digits = text.strip_prefix("MV").unwrap_or_default();
     let is_code = digits.len() == 3 && digits.bytes().all(|byte| byte.is_ascii_digit());
-    if is_code || (or_all && text == "warnings") {
+    if WARNINGS.contains(&text.as_str()) || (or_all && text == "warnings") {
         return Ok(text);
     }
-    Err("not a code such as MV104".to_owned())
+    Err(if is_code { "no warning has this code" } else { "not a code such as MV104" }.to_owned())
 }
 
 const fn view(long: &'static str, help: &'static str, set: plinth::cli::Set<Args>) -> Flag<Args> {
@@ -127,7 +128,7 @@ pub(super) const CHECK: Command<Args> = Command {
     name: "check",
     summary: "say what is wrong with descriptions",
     flags: CHECK_FLAGS,
-    positionals: &[many("FILE", "the descriptions")],
+    positionals: &[place("FILE", "the descriptions", Arity::Some)],
 };
 
 pub(super) const VALIDATE: Command<Args> =
@@ -137,7 +138,7 @@ pub(super) const SHOW: Command<Args> = Command {
     name: "show",
     summary: "show a machine with every option set",
     flags: &[ARGV, FSTAB, MODULES, NET_SETUP, UNITS, VM, SET, HYPERVISOR, COMPAT, ROOT],
-    positionals: &[one("FILE|NAME", "a description, a runner package, or a machine of this host")],
+    positionals: &[FILE_OR_NAME],
 };
 
 pub(super) const EXPLAIN: Command<Args> = Command {
@@ -145,7 +146,7 @@ pub(super) const EXPLAIN: Command<Args> = Command {
     summary: "say where each word of the command line comes from, or what an option is",
     flags: &[VM, SET, HYPERVISOR, COMPAT],
     positionals: &[
-        one("FILE", "a description"),
+        place("FILE", "a description", Arity::Required),
         optional("KEY|FLAG", "only this key, or this option of the hypervisor"),
     ],
 };
@@ -155,8 +156,8 @@ pub(super) const DIFF: Command<Args> = Command {
     summary: "compare two machines, or what runs of one with what is described",
     flags: &[SET, HYPERVISOR, COMPAT, ROOT],
     positionals: &[
-        one("A", "a description, a runner package, or a machine of this host"),
-        optional("B", "another one"),
+        place("A", "a description, a runner package, or a machine of this host", Arity::Required),
+        place("B", "another one", Arity::Optional),
     ],
 };
 

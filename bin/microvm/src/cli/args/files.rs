@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The commands that make files which descriptions name: kernels, images, descriptions themselves.
 
-use plinth::cli::{Command, Flag};
+use plinth::cli::{Arity, Command, Flag};
 
 use super::Args;
-use super::flags::{OUT_FILE, SET, many, one, text};
+use super::flags::{OUT_FILE, SET, one, place, text};
 use crate::image::Kind;
 
 /// What was said of images.
@@ -58,7 +58,10 @@ pub(super) const KERNEL: Command<Args> = Command {
     name: "kernel",
     summary: "take the uncompressed kernel out of a compressed one",
     flags: &[OUT_FILE],
-    positionals: &[one("ACTION", "what to do: extract"), many("VMLINUZ", "the compressed kernel")],
+    positionals: &[
+        one("ACTION", "what to do: extract"),
+        place("VMLINUZ", "the compressed kernel", Arity::Required),
+    ],
 };
 
 pub(super) const IMAGE: Command<Args> = Command {
@@ -67,7 +70,11 @@ pub(super) const IMAGE: Command<Args> = Command {
     flags: &[OUT_FILE, TYPE, LABEL, FLAG, SET],
     positionals: &[
         one("ACTION", "what to do: build or verify"),
-        many("PATH", "build: a directory or a description; verify: an image and its directory"),
+        place(
+            "PATH",
+            "build: a directory or a description; verify: an image and its directory",
+            Arity::Some,
+        ),
     ],
 };
 
@@ -75,8 +82,9 @@ pub(super) const IMPORT_NIX: Command<Args> = Command {
     name: "import-nix",
     summary: "turn evaluated options of microvm.nix into a description",
     flags: &[],
-    positionals: &[one(
+    positionals: &[place(
         "FILE",
         "the evaluated options `config.microvm`, as `nix eval --json` prints them",
+        Arity::Required,
     )],
 };

@@ -15,6 +15,11 @@ pub(super) fn text(value: OsString) -> Result<String, String> {
     value.into_string().map_err(|_| "not UTF-8".to_owned())
 }
 
+/// The option's value as a path.
+pub(super) fn path(value: OsString) -> Result<PathBuf, String> {
+    if value.is_empty() { Err("not a path".to_owned()) } else { Ok(PathBuf::from(value)) }
+}
+
 /// A word of a command, recorded as it comes.
 pub(super) const fn word(name: &'static str, help: &'static str, arity: Arity) -> Positional<Args> {
     Positional {
@@ -27,6 +32,30 @@ pub(super) const fn word(name: &'static str, help: &'static str, arity: Arity) -
         },
     }
 }
+
+/// A word that is a path, or the name of something; recorded as it comes.
+pub(super) const fn place(
+    name: &'static str,
+    help: &'static str,
+    arity: Arity,
+) -> Positional<Args> {
+    Positional {
+        name,
+        help,
+        arity,
+        set: |args, word| {
+            args.words.push(path(word)?.into());
+            Ok(())
+        },
+    }
+}
+
+/// What commands take that look at one machine.
+pub(super) const FILE_OR_NAME: Positional<Args> = place(
+    "FILE|NAME",
+    "a description, a runner package, or a machine of this host",
+    Arity::Required,
+);
 
 /// A word that must stand once.
 pub(super) const fn one(name: &'static str, help: &'static str) -> Positional<Args> {
@@ -45,13 +74,13 @@ pub(super) const fn many(name: &'static str, help: &'static str) -> Positional<A
 
 pub(super) const OUT: Flag<Args> =
     Flag::option(Some('o'), "out", "DIR", "where the package goes, or the packages", |args, it| {
-        args.out = Some(PathBuf::from(it));
+        args.out = Some(path(it)?);
         Ok(())
     });
 
 pub(super) const OUT_FILE: Flag<Args> =
     Flag::option(Some('o'), "out", "FILE", "where the result goes", |args, it| {
-        args.out = Some(PathBuf::from(it));
+        args.out = Some(path(it)?);
         Ok(())
     });
 

@@ -7,12 +7,19 @@ use std::path::PathBuf;
 use plinth::cli::{Arity, Command, Flag, Positional};
 
 use super::Args;
-use super::flags::word;
+use super::flags::{path, place, text, word};
+
+/// The most packages that `gc` is told to keep.
+const KEPT_MAX: u64 = 10_000;
+/// The most builds at a time.
+const JOBS_MAX: u64 = 1024;
+/// The largest volume, in MiB: what the size in bytes can say.
+const MIB_MAX: u64 = u64::MAX >> 20;
 
 /// Whether to colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Color {
-    /// On a terminal, unless `NO_COLOR` is set.
+    /// On a terminal that has some, unless `NO_COLOR` is set and not empty.
     #[default]
     Auto,
     /// Always.
@@ -27,6 +34,8 @@ pub enum Color {
 pub struct HostArgs {
     /// What stands for the root directory.
     pub root: Option<PathBuf>,
+    /// It was called a prefix.
+    pub prefix: bool,
     /// Start it, too.
     pub start: bool,
     /// Start it at boot; with `start`: all those.
@@ -71,14 +80,15 @@ pub struct HostArgs {
     pub no_block: bool,
 }
 
-fn count<T: std::str::FromStr>(value: OsString) -> Result<T, String> {
-    let text = value.into_string().map_err(|_| "not a number".to_owned())?;
-    text.parse().map_err(|_| "not a number of that range".to_owned())
+/// A number of this range.
+fn count(value: OsString, least: u64, most: u64) -> Result<u64, String> {
+    let number = text(value)?.parse().ok().filter(|number| (least..=most).contains(number));
+    number.ok_or_else(|| format!("not a number from {least} to {most}"))
 }
 
 pub(super) const ROOT: Flag<Args> =
     Flag::option(None, "root", "DIR", "what stands for /", |args, v| {
-        args.host.root = Some(v.into());
+        args.host.root = Some(path(v)?);
         Ok(())
     });
 const START: Flag<Args> = Flag::switch(None, "start", "start it, too", |args: &mut Args, _| {
@@ -146,21 +156,35 @@ const KEEP_DATA: Flag<Args> =
     });
 const KEEP: Flag<Args> =
     Flag::option(None, "keep", "COUNT", "how many packages are kept", |args: &mut Args, value| {
-        args.host.keep = Some(count(value)?);
+        args.host.keep = Some(usize::try_from(count(value, 0, KEPT_MAX)?).unwrap_or_default());
         Ok(())
     });
-const PREFIX: Flag<Args> =
-    Flag::option(None, "prefix", "DIR", "put the files below DIR", |args: &mut Args, value| {
-        args.host.root = Some(value.into());
+const PREFIX: Flag<Args> = Flag::option(
+    None,
+    "prefix",
+    "DIR",
+    "install: put the files below DIR",
+    |args: &mut Args, value| {
+        args.host.root = Some(path(value)?);
+        args.host.prefix = true;
         Ok(())
-    });
-const DRY_RUN: Flag<Args> =
-    Flag::switch(None, "dry-run", "show what would be done", |args: &mut Args, _| {
+    },
+);
+const DRY_RUN: Flag<Args> = Flag::switch(
+    None,
+    "dry-run",
+    "install, apply: show what would be done",
+    |args: &mut Args, _| {
         args.host.dry_run = true;
         Ok(())
-    });
-const BRIDGE: Flag<Args> =
-    Flag::option(None, "bridge", "NAME", "let QEMU's helper use this bridge", |args, value| {
+    },
+);
+const BRIDGE: Flag<Args> = Flag::option(
+    None,
+    "bridge",
+    "NAME",
+    "install: let QEMU's helper use this bridge",
+    |args, value| {
         let name = value.into_string().unwrap_or_default();
         let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if name.is_empty() || name.len() > 15 || !name.chars().all(is_name) {
@@ -168,20 +192,21 @@ const BRIDGE: Flag<Args> =
         }
         args.host.bridges.push(name);
         Ok(())
-    });
+    },
+);
 const PRUNE: Flag<Args> =
-    Flag::switch(None, "prune", "remove machines that are declared no more", |args, _| {
+    Flag::switch(None, "prune", "apply: remove machines that are declared no more", |args, _| {
         args.host.prune = true;
         Ok(())
     });
 const NET: Flag<Args> =
-    Flag::switch(None, "net", "look at bridges, links and forwarding, too", |args, _| {
+    Flag::switch(None, "net", "doctor: look at bridges, links and forwarding, too", |args, _| {
         args.host.net = true;
         Ok(())
     });
 const JOBS: Flag<Args> =
-    Flag::option(Some('j'), "jobs", "COUNT", "how many builds at a time", |args, value| {
-        args.host.jobs = Some(count(value)?).filter(|count| *count > 0);
+    Flag::option(Some('j'), "jobs", "COUNT", "apply: how many builds at a time", |args, value| {
+        args.host.jobs = Some(usize::try_from(count(value, 1, JOBS_MAX)?).unwrap_or(1));
         Ok(())
     });
 const SUDO: Flag<Args> =
@@ -201,7 +226,9 @@ const BOOTSTRAP: Flag<Args> =
     });
 const SIZE: Flag<Args> =
     Flag::option(None, "size", "MIB", "the size to grow to", |args: &mut Args, value| {
-        args.host.size = Some(count(value)?);
+        let size = count(value, 1, MIB_MAX)
+            .map_err(|_| format!("not a number of MiB from 1 to {MIB_MAX}"));
+        args.host.size = Some(size?);
         Ok(())
     });
 const FILE_SYSTEM: Flag<Args> =
@@ -211,7 +238,9 @@ const FILE_SYSTEM: Flag<Args> =
     });
 
 const NAME: Positional<Args> = word("NAME", "the machine", Arity::Required);
-const NAMES: Positional<Args> = word("NAME", "the machines", Arity::Many);
+const NAMES: Positional<Args> = word("NAME", "the machines", Arity::Some);
+/// For commands that know themselves which machines are meant.
+const ANY_NAMES: Positional<Args> = word("NAME", "the machines", Arity::Many);
 
 const fn command(
     name: &'static str,
@@ -226,20 +255,24 @@ pub(super) const CREATE: Command<Args> = command(
     "create",
     "make a machine of this host from a description",
     &[START, AUTOSTART, ROOT],
-    &[NAME, word("FILE", "its description", Arity::Required)],
+    &[NAME, place("FILE", "its description", Arity::Required)],
 );
-pub(super) const UPDATE: Command<Args> =
-    command("update", "build the descriptions of machines anew", &[RESTART, ALL, ROOT], &[NAMES]);
+pub(super) const UPDATE: Command<Args> = command(
+    "update",
+    "build the descriptions of machines anew",
+    &[RESTART, ALL, ROOT],
+    &[ANY_NAMES],
+);
 pub(super) const LIST: Command<Args> =
     command("list", "show the machines of this host", &[FAST, COLOR, NO_COLOR, ROOT], &[]);
 pub(super) const RUN: Command<Args> = command(
     "run",
     "run a machine or a package here, in the foreground",
     &[SETUP, ROOT],
-    &[word("NAME", "the machine, or the directory of a package", Arity::Required)],
+    &[place("NAME", "the machine, or the directory of a package", Arity::Required)],
 );
 pub(super) const START_COMMAND: Command<Args> =
-    command("start", "start machines", &[ALL_AUTOSTART, NO_BLOCK, ROOT], &[NAMES]);
+    command("start", "start machines", &[ALL_AUTOSTART, NO_BLOCK, ROOT], &[ANY_NAMES]);
 pub(super) const STOP: Command<Args> =
     command("stop", "stop machines", &[NO_BLOCK, ROOT], &[NAMES]);
 pub(super) const RESTART_COMMAND: Command<Args> =
@@ -267,7 +300,7 @@ pub(super) const REMOVE: Command<Args> =
 pub(super) const ROLLBACK: Command<Args> =
     command("rollback", "go back to the package before", &[ROOT], &[NAME]);
 pub(super) const GC: Command<Args> =
-    command("gc", "remove packages and images that nothing needs", &[KEEP, ROOT], &[NAMES]);
+    command("gc", "remove packages and images that nothing needs", &[KEEP, ROOT], &[ANY_NAMES]);
 pub(super) const ENABLE: Command<Args> =
     command("enable", "start machines at boot", &[ROOT], &[NAMES]);
 pub(super) const DISABLE: Command<Args> =
@@ -291,7 +324,7 @@ pub(super) const DEPLOY: Command<Args> = command(
     &[SUDO, RESTART, WITH_IMAGES, BOOTSTRAP, ROOT],
     &[
         word("HOST", "the other host, as ssh knows it", Arity::Required),
-        word("NAME", "a machine of this host, or a description", Arity::Required),
+        place("NAME", "a machine of this host, or a description", Arity::Required),
     ],
 );
 pub(super) const VOLUME: Command<Args> = command(

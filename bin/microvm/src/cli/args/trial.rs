@@ -9,7 +9,7 @@ use std::time::Duration;
 use plinth::cli::{Command, Flag};
 
 use super::Args;
-use super::flags::{HYPERVISOR, SET, many, one, text};
+use super::flags::{FILE_OR_NAME, HYPERVISOR, SET, many, path, text};
 use super::host::ROOT;
 
 /// What was said to these commands.
@@ -46,7 +46,7 @@ fn number(value: OsString) -> Result<u32, String> {
 
 const DIR: Flag<Args> =
     Flag::<Args>::option(None, "dir", "DIR", "where the examples are", |args, value| {
-        args.trial.dir = Some(PathBuf::from(value));
+        args.trial.dir = Some(path(value)?);
         Ok(())
     })
     .default("examples");
@@ -156,7 +156,7 @@ pub(super) const MEASURE: Command<Args> = Command {
     name: "measure",
     summary: "start a machine, print how long it took to be ready as JSON, stop it",
     flags: &[TEXT, PORT, SEND, READY, TIMEOUT, REPEAT, SET, HYPERVISOR, ROOT],
-    positionals: &[one("FILE|NAME", "a description, a runner package, or a machine of this host")],
+    positionals: &[FILE_OR_NAME],
 };
 
 pub(super) const TEST_EXAMPLES: Command<Args> = Command {

@@ -6,6 +6,7 @@ use std::path::Path;
 use plinth::err::{FAILED, Failure, tell};
 use plinth::time::Wall;
 
+use super::super::load::no_action;
 use super::super::{Args, World};
 use super::{fail, for_each, name, names, paint, usage, word};
 use crate::host::change::{Action, Outcome};
@@ -188,8 +189,9 @@ pub(super) fn mark(
 
 /// `microvm volume grow`
 pub(super) fn volume(args: &Args, host: &Host<'_>, world: &mut World<'_>) -> Result<u8, Failure> {
-    if word(args, 0)? != "grow" {
-        return Err(usage("the action of volume is grow"));
+    let action = word(args, 0)?;
+    if action != "grow" {
+        return Err(no_action("volume", action, "grow"));
     }
     let name = name(args, 1)?;
     host.machine(&name).map_err(fail)?;

@@ -12,6 +12,7 @@ use plinth::config::toml::Problems;
 use plinth::err::{FAILED, Failure, tell};
 use plinth::file::replace_atomic;
 
+use super::super::load::no_action;
 use super::super::{Args, CONFLICT, INVALID, World};
 use super::{fail, name, usage, word};
 use crate::host::apply::{Decision, Entry, There, entry, is_wanted, plan};
@@ -30,12 +31,36 @@ const BRIDGES: &str = "/etc/qemu/bridge.conf";
 
 /// `microvm host`
 pub(super) fn host(args: &Args, host: &Host<'_>, world: &mut World<'_>) -> Result<u8, Failure> {
-    match word(args, 0)? {
-        "install" => set_up(args, host, world),
-        "apply" => apply(args, host, world),
-        "doctor" => look(args, host, world),
-        _ => Err(usage("the action of host is install, apply or doctor")),
+    let action = word(args, 0)?;
+    let run: fn(&Args, &Host<'_>, &mut World<'_>) -> Result<u8, Failure> = match action {
+        "install" => set_up,
+        "apply" => apply,
+        "doctor" => look,
+        _ => return Err(no_action("host", action, "install, apply and doctor")),
+    };
+    fits(action, args)?;
+    run(args, host, world)
+}
+
+/// Refuses what the action would not heed.
+fn fits(action: &str, args: &Args) -> Result<(), Failure> {
+    let said = &args.host;
+    for (option, is_said, actions) in [
+        ("prefix", said.prefix, &["install"][..]),
+        ("dry-run", said.dry_run, &["install", "apply"]),
+        ("bridge", !said.bridges.is_empty(), &["install"]),
+        ("prune", said.prune, &["apply"]),
+        ("jobs", said.jobs.is_some(), &["apply"]),
+        ("net", said.net, &["doctor"]),
+    ] {
+        if is_said && !actions.contains(&action) {
+            return Err(usage(format!("option --{option} is not for host {action}")));
+        }
     }
+    if args.words.len() > 1 && action != "doctor" {
+        return Err(usage(format!("host {action} takes no NAME")));
+    }
+    Ok(())
 }
 
 fn set_up(args: &Args, host: &Host<'_>, world: &mut World<'_>) -> Result<u8, Failure> {

@@ -183,7 +183,9 @@ fn names(args: &Args) -> Result<Vec<Name>, Failure> {
 
 /// Whether to colour what goes to standard output.
 fn paint(args: &Args, world: &World<'_>) -> crate::host::list::Paint {
-    let is_wanted = world.terminal && (world.env)("NO_COLOR").is_none_or(|it| it.is_empty());
+    let is_dumb = (world.env)("TERM").is_some_and(|it| it == "dumb");
+    let is_refused = (world.env)("NO_COLOR").is_some_and(|it| !it.is_empty());
+    let is_wanted = world.terminal && !is_dumb && !is_refused;
     crate::host::list::Paint(match args.host.color {
         args::Color::Auto => is_wanted,
         args::Color::Always => true,
@@ -207,4 +209,26 @@ fn for_each(
         }
     }
     Ok(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_are_for_terminals_that_have_and_want_some() {
+        for (variable, value, is_painted) in [
+            ("NO_COLOR", "", true),
+            ("NO_COLOR", "1", false),
+            ("TERM", "xterm", true),
+            ("TERM", "dumb", false),
+        ] {
+            let env = |name: &str| (name == variable).then(|| OsString::from(value));
+            for terminal in [true, false] {
+                let world = World { env: &env, out: &mut Vec::new(), terminal };
+                let is = paint(&Args::default(), &world).0;
+                assert_eq!(is, is_painted && terminal, "{variable}={value}");
+            }
+        }
+    }
 }
