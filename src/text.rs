@@ -36,6 +36,20 @@ pub fn escape_control(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// The bytes that hexadecimal digits stand for, two each. Nothing else may be among them: the
+/// standard library, for one, takes a sign.
+#[must_use]
+pub fn hex<const N: usize>(digits: &str) -> Option<[u8; N]> {
+    if digits.len() != 2 * N || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
 /// Control characters (Unicode category Cc), line separators and bidirectional overrides.
 const fn is_hidden(c: char) -> bool {
     matches!(c, '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{200e}' | '\u{200f}')
@@ -111,6 +125,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn digits_alone_are_hexadecimal() {
+        assert_eq!(hex("00fF2a"), Some([0, 255, 42]));
+        assert_eq!(hex(""), Some([]));
+        for text in ["", "0", "+1", "-1", " 1", "0x", "1g", "é", "123"] {
+            assert_eq!(hex::<1>(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn quoting_marks_both_ends_and_hides_nothing() {

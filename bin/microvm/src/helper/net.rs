@@ -134,8 +134,7 @@ fn mac(text: &str) -> Option<[u8; 6]> {
     let mut bytes = [0; 6];
     let mut parts = text.split(':');
     for byte in &mut bytes {
-        let part = parts.next().filter(|part| part.len() == 2)?;
-        *byte = u8::from_str_radix(part, 16).ok()?;
+        [*byte] = plinth::text::hex(parts.next()?)?;
     }
     parts.next().is_none().then_some(bytes)
 }
@@ -351,7 +350,9 @@ mod tests {
             "mv-a 02:00:00:00:00:0f eth0 hub",
             "mv-a 02:00:00:00:00 eth0 bridge",
             "mv-a 02:00:00:00:00:0f:00 eth0 bridge",
-            "mv-a +2:00:00:00:00:0f eth0 bridge x",
+            "mv-a 02:00:00:00:00:0f eth0 bridge x",
+            "mv-a +2:00:00:00:00:0f eth0 bridge",
+            "mv-a 02:00:00:00:00:é eth0 bridge",
         ] {
             assert_eq!(macvtaps(&format!("{odd}\n"), b""), Err(odd.to_owned()));
         }

@@ -56,14 +56,7 @@ impl Hash {
     /// The hash that 64 hexadecimal digits stand for.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let mut bytes = [0; 32];
-        if text.len() != 64 || !text.is_ascii() {
-            return None;
-        }
-        for (byte, at) in bytes.iter_mut().zip((0..64).step_by(2)) {
-            *byte = u8::from_str_radix(text.get(at..at + 2)?, 16).ok()?;
-        }
-        Some(Self(bytes))
+        plinth::text::hex(text).map(Self)
     }
 
     /// The first eight digits, by which people tell generations apart.
@@ -195,7 +188,7 @@ mod tests {
 
     #[test]
     fn what_is_no_hash_is_none() {
-        for text in ["", "12", &"g".repeat(64), &"é".repeat(32)] {
+        for text in ["", "12", &"g".repeat(64), &"+1".repeat(32), &"é".repeat(32)] {
             assert_eq!(Hash::parse(text), None, "{text}");
         }
     }
