@@ -4,6 +4,7 @@
 //! Numbers stand for themselves. Other sources of accounts are for programs with a C library that
 //! loads modules; where these matter, the scripts' own tools are asked before this program.
 
+use std::ffi::OsString;
 use std::fmt;
 
 use plinth::file::Root;
@@ -21,6 +22,9 @@ pub(super) fn number(file: &str, name: &str) -> Option<u32> {
         found.then(|| number.parse().ok())?
     })
 }
+
+/// The environment.
+type Env<'a> = dyn Fn(&str) -> Option<OsString> + 'a;
 
 /// An account that does not exist.
 #[derive(Debug)]
@@ -52,20 +56,27 @@ pub(super) struct Owner {
 
 impl Owner {
     /// The user and the group that the environment names, as in the scripts.
-    pub(super) fn from_env(
-        env: &dyn Fn(&str) -> Option<std::ffi::OsString>,
-        root: &Root,
-    ) -> Result<Self, NoAccount> {
-        let find = |kind, file, variable, default: &str| {
-            let name = env(variable).filter(|name| !name.is_empty());
-            let name = name.map_or(default.to_owned(), |it| it.to_string_lossy().into_owned());
-            let file = root.read_text(file).unwrap_or_default();
-            number(&file, &name).ok_or(NoAccount { kind, name, variable })
-        };
-        Ok(Self {
-            user: find("user", "/etc/passwd", "MICROVM_USER", "microvm")?,
-            group: find("group", "/etc/group", "MICROVM_GROUP", "kvm")?,
-        })
+    pub(super) fn from_env(env: &Env<'_>, root: &Root) -> Result<Self, NoAccount> {
+        let group = Account("group", "/etc/group", "MICROVM_GROUP", "kvm");
+        Ok(Self { user: user_from_env(env, root)?, group: group.find(env, root)? })
+    }
+}
+
+/// The user that the environment names.
+pub(super) fn user_from_env(env: &Env<'_>, root: &Root) -> Result<u32, NoAccount> {
+    Account("user", "/etc/passwd", "MICROVM_USER", "microvm").find(env, root)
+}
+
+/// What it is, the file that has it, the variable that names it, and its usual name.
+struct Account(&'static str, &'static str, &'static str, &'static str);
+
+impl Account {
+    fn find(self, env: &Env<'_>, root: &Root) -> Result<u32, NoAccount> {
+        let Self(kind, file, variable, default) = self;
+        let name = env(variable).filter(|name| !name.is_empty());
+        let name = name.map_or(default.to_owned(), |it| it.to_string_lossy().into_owned());
+        let file = root.read_text(file).unwrap_or_default();
+        number(&file, &name).ok_or(NoAccount { kind, name, variable })
     }
 }
 
@@ -92,6 +103,8 @@ mod tests {
         let env = |name: &str| (name == "MICROVM_USER").then(|| "7".into());
         let error = Owner::from_env(&env, &root).expect_err("no such group").to_string();
         assert_eq!(error, "the group 'kvm' does not exist; MICROVM_GROUP names another");
+        // A tap has no group, and needs none.
+        assert_eq!(user_from_env(&env, &root).expect("a number"), 7);
         let owner = Owner::from_env(&|_| Some("7".into()), &root).expect("numbers");
         assert_eq!(owner, Owner { user: 7, group: 7 });
     }

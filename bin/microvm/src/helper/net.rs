@@ -19,7 +19,7 @@ use plinth::sys::tun::{self, Tap};
 use plinth::time::{Time, pause};
 use serde_json::Value;
 
-use super::accounts::Owner;
+use super::accounts::{Owner, user_from_env};
 use super::{Call, usage};
 use crate::cli::World;
 use crate::package::RUNNER;
@@ -145,11 +145,11 @@ pub(super) fn run(call: &Call<'_>, world: &World<'_>) -> Result<u8, Failure> {
     let mut net = Net { socket: RouteSocket::open()?, keep: call.options.keep };
     match call.word(0, "ACTION")? {
         "tap-up" => {
-            let owner = Owner::from_env(world.env, &Root::system())?;
+            let user = user_from_env(world.env, &Root::system())?;
             let flags = metadata(&package, "share/microvm/tap-flags")?;
             let multi_queue = flags.lines().any(|flag| flag == "multi_queue");
             for wanted in read_taps(&package)? {
-                net.tap_up(&wanted, owner.user, multi_queue)?;
+                net.tap_up(&wanted, user, multi_queue)?;
             }
         }
         "macvtap-up" => {

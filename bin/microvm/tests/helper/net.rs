@@ -246,5 +246,10 @@ fn what_is_missing_is_named() {
         said,
         "microvm: the user 'no-such-user' does not exist; MICROVM_USER names another\n"
     );
+    // A tap has no group: nobody asks for one.
+    let mut command = up("tap-up");
+    command.env("MICROVM_USER", "7").env("MICROVM_GROUP", "no-such-group");
+    let (_, said) = verdict(&run(command));
+    assert!(said.starts_with("microvm: cannot read package/share/microvm/tap-flags: "), "{said}");
     assert_eq!(run(up("sideways")).ending, Ending::Exited(2));
 }
