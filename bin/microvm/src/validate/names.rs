@@ -2,7 +2,7 @@
 //! Names: of the machine, its UUID, its programs, its credentials, its devices in QEMU.
 
 use super::{Findings, all};
-use crate::config::{Hypervisor, Vm};
+use crate::config::{Hypervisor, InterfaceType, Vm};
 use crate::diag::Diagnostic;
 
 /// The most bytes of a host name.
@@ -31,8 +31,9 @@ pub(super) fn check(vm: &Vm, found: &mut Findings) {
     if let Some(id) = &vm.machine_id {
         uuid(id, found);
     }
-    for name in vm.bin_scripts.keys() {
+    for (name, body) in &vm.bin_scripts {
         program(name, found);
+        interpreter(vm, name, body, found);
     }
     for name in vm.credential_files.keys() {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
@@ -113,6 +114,26 @@ fn program(name: &str, found: &mut Findings) {
     } else if GENERATED.contains(&name) {
         let text = format!("the package has a program {name:?} of its own");
         let hint = "tap-up, tap-down, macvtap-up, macvtap-down and pci-setup can be added to";
+        found.push(Diagnostic::error("MV150", path, text).hint(hint));
+    }
+}
+
+/// What is added to a script runs in the interpreter of that script, whatever it says itself.
+fn interpreter(vm: &Vm, name: &str, body: &str, found: &mut Findings) {
+    let is_part = match name {
+        "tap-up" | "tap-down" => vm.interfaces_of(InterfaceType::Tap).next().is_some(),
+        "macvtap-up" | "macvtap-down" => vm.interfaces_of(InterfaceType::Macvtap).next().is_some(),
+        "pci-setup" => vm.devices.iter().any(|device| device.bus == "pci"),
+        _ => false,
+    };
+    let line = body.lines().next().and_then(|line| line.strip_prefix("#!"));
+    if let Some(line) = line.map(str::trim).filter(|line| is_part && *line != vm.shell) {
+        let text = format!("what is added to {name:?} cannot have an interpreter of its own");
+        let hint = format!(
+            "leave out its first line, or set shell = {line:?} for all scripts with commands of \
+             yours"
+        );
+        let path = format!("binScripts.{name}");
         found.push(Diagnostic::error("MV150", path, text).hint(hint));
     }
 }
