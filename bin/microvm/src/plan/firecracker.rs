@@ -45,21 +45,25 @@ pub(super) fn plan(vm: &Vm, options: &Options) -> Plan {
         b.from("firecracker.version", "devices on a PCI bus").word("--enable-pci");
     }
     b.from("firecracker.extraArgs", "your own words").words(&vm.firecracker.extra_args);
-    let mut files = vec![(CONFIG.to_owned(), file(&config(vm, notify, options.compat)))];
+    let config = config(vm, notify, options.compat);
+    // The description's own configuration may name another.
+    let mux = config.pointer("/vsock/uds_path").and_then(Value::as_str).map(str::to_owned);
+    let mux = mux.filter(|_| vm.vsock.cid.is_some());
+    let mut files = vec![(CONFIG.to_owned(), file(&config))];
     let mut steps = Vec::new();
     if let Some(socket) = &vm.socket {
         steps.push(Step::Move(socket.clone(), format!("{socket}.old")));
     }
-    if vm.vsock.cid.is_some() {
-        steps.push(Step::Remove(MUX_SOCKET.to_owned()));
-        steps.push(Step::Remove(format!("{MUX_SOCKET}_*")));
+    if let Some(mux) = &mux {
+        steps.push(Step::Remove(mux.clone()));
+        steps.push(Step::Remove(format!("{mux}_*")));
     }
     if let Some(template) = &vm.firecracker.cpu {
         files.push((CPU_CONFIG.to_owned(), file(template)));
         steps.push(Step::Link(CPU_LINK.to_owned(), CPU_CONFIG));
     }
-    let relay = || relay("--unix", format!("{MUX_SOCKET}_{NOTIFY_PORT}"));
-    let with = if notify { vec![relay()] } else { Vec::new() };
+    let relay = |mux| relay("--unix", format!("{mux}_{NOTIFY_PORT}"));
+    let with = mux.iter().filter(|_| notify).map(relay).collect();
     let has_keyboard = vm.guest_system.arch() == Arch::X86;
     Plan {
         program: vm.firecracker.binary.clone(),
@@ -68,7 +72,7 @@ pub(super) fn plan(vm: &Vm, options: &Options) -> Plan {
         launch: Launch { argv0: argv0(vm), with, ..Launch::default() },
         files,
         shutdown: (has_keyboard && vm.socket.is_some()).then_some(Shutdown::Own),
-        mux: vm.vsock.cid.map(|_| MUX_SOCKET.to_owned()),
+        mux,
         notify,
         tap_multi_queue: tap_multi_queue(vm),
         ..Plan::default()
