@@ -14,7 +14,9 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rustix::fs::{CWD, RenameFlags, renameat_with, syncfs};
+use rustix::fs::{
+    AtFlags, CWD, RenameFlags, Timespec, Timestamps, UTIME_OMIT, renameat_with, syncfs, utimensat,
+};
 
 use super::tree::{Entry, RUNNER, Tree};
 use crate::parallel::parallel;
@@ -246,7 +248,7 @@ fn fill(at: &Path, tree: &Tree) -> Result<(), StoreError> {
         match entry {
             Entry::Program(bytes) => file(&path, bytes, 0o755)?,
             Entry::Data(bytes) => file(&path, bytes, 0o644)?,
-            Entry::Link(target) => symlink(target, &path).map_err(failed("create", &path))?,
+            Entry::Link(target) => link(&path, target)?,
         }
     }
     for dir in &dirs {
@@ -258,6 +260,15 @@ fn fill(at: &Path, tree: &Tree) -> Result<(), StoreError> {
         opened.set_modified(SystemTime::UNIX_EPOCH).map_err(failed("date", &dir))?;
     }
     Ok(())
+}
+
+fn link(path: &Path, target: &str) -> Result<(), StoreError> {
+    symlink(target, path).map_err(failed("create", path))?;
+    let epoch = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let kept = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    let times = Timestamps { last_access: kept, last_modification: epoch };
+    let dated = utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW);
+    dated.map_err(|errno| failed("date", path)(errno.into()))
 }
 
 fn file(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreError> {
@@ -314,6 +325,20 @@ mod tests {
         assert!(matches!(write_all(&all, true), Err(StoreError::Io(..))));
         assert_eq!(names(&at), ["a"]);
         assert!(a.read().expect("a package") == old);
+    }
+
+    #[test]
+    fn links_have_the_date_of_all_else() {
+        let at = Directory::new();
+        let mut tree = tree("{}");
+        tree.put("share/microvm/system", Entry::Link("/nowhere".to_owned()));
+        Place(at.join("a")).write(&tree, false).expect("written");
+        for name in
+            ["a", "a/share/microvm", "a/share/microvm/system", "a/share/microvm/runner.json"]
+        {
+            let found = fs::symlink_metadata(at.join(name)).expect("it is there");
+            assert_eq!(found.modified().expect("a date"), SystemTime::UNIX_EPOCH, "{name}");
+        }
     }
 
     #[test]
