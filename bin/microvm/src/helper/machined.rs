@@ -22,7 +22,7 @@ use serde_json::Value;
 
 use super::{Call, usage};
 use crate::cli::NO_PROGRAM;
-use crate::package::RUNNER;
+use crate::package::{RUNNER, RUNNER_MAX};
 
 const BUS: &str = "org.freedesktop.machine1";
 const OBJECT: &str = "/org/freedesktop/machine1";
@@ -32,8 +32,6 @@ const SERVICE: &str = "microvm";
 /// The kind of file system that descriptors of processes are in; older kernels have none.
 const PIDFS: u64 = 0x5049_4446;
 const LIMITS: Limits = Limits { time: Duration::from_secs(25), output: 1 << 20 };
-/// The longest file of a package that is read here, in bytes.
-const FILE_MAX: usize = 8 << 20;
 
 /// What went wrong.
 #[derive(Debug)]
@@ -187,7 +185,7 @@ fn name_uuid(name: &str) -> [u8; 16] {
 
 fn read(package: &Path, name: &str) -> Result<Vec<u8>, MachineError> {
     let path = package.join(name);
-    plinth::file::read(&path, FILE_MAX)
+    plinth::file::read(&path, RUNNER_MAX)
         .map_err(|error| MachineError::Package(path, error.to_string()))
 }
 

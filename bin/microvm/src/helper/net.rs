@@ -22,11 +22,9 @@ use serde_json::Value;
 use super::accounts::{Owner, user_from_env};
 use super::{Call, usage};
 use crate::cli::World;
-use crate::package::RUNNER;
+use crate::package::{RUNNER, RUNNER_MAX};
 
 const TUN: &str = "/dev/net/tun";
-/// The longest file of a package that is read here, in bytes.
-const FILE_MAX: usize = 8 << 20;
 /// How long a device node may take to appear.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long between two looks for it.
@@ -167,7 +165,7 @@ pub(super) fn run(call: &Call<'_>, world: &World<'_>) -> Result<u8, Failure> {
 
 fn bytes(package: &Path, name: &str) -> Result<Vec<u8>, NetError> {
     let path = package.join(name);
-    plinth::file::read(&path, FILE_MAX).map_err(|error| NetError::Package(path, error))
+    plinth::file::read(&path, RUNNER_MAX).map_err(|error| NetError::Package(path, error))
 }
 
 fn metadata(package: &Path, name: &str) -> Result<String, NetError> {

@@ -23,13 +23,11 @@ use serde_json::Value;
 use super::Call;
 use super::accounts::Owner;
 use crate::cli::World;
-use crate::package::RUNNER;
+use crate::package::{RUNNER, RUNNER_MAX};
 
 const DRIVER: &str = "vfio-pci";
 const DEVICES: &str = "/sys/bus/pci/devices";
 const DRIVER_DIR: &str = "/sys/bus/pci/drivers/vfio-pci";
-/// The longest file of a package that is read here, in bytes.
-const FILE_MAX: usize = 8 << 20;
 const MODPROBE: Limits = Limits { time: Duration::from_secs(60), output: 64 << 10 };
 /// The class of a bridge, which stays with its own driver: the first two of three bytes.
 const BRIDGE: &str = "0x0604";
@@ -138,7 +136,7 @@ pub(super) fn run(call: &Call<'_>, world: &World<'_>, up: bool) -> Result<u8, Fa
     let root = call.options.root.clone().map_or_else(Root::system, Root::at);
     let read = |name: &str| {
         let path = package.join(name);
-        plinth::file::read(&path, FILE_MAX).map_err(|error| PciError::Package(path, error))
+        plinth::file::read(&path, RUNNER_MAX).map_err(|error| PciError::Package(path, error))
     };
     let list = String::from_utf8_lossy(&read("share/microvm/pci-devices")?).into_owned();
     let devices = devices(&list, &read(RUNNER)?).map_err(PciError::Address)?;

@@ -16,7 +16,7 @@ use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens};
 
 use super::change::LOCK;
 use super::{Host, HostError};
-use crate::package::{Hash, RUNNER};
+use crate::package::{Hash, RUNNER, RUNNER_MAX};
 
 /// The directory of images, beside those of the machines.
 const IMAGES: &str = ".images";
@@ -24,8 +24,6 @@ const IMAGES: &str = ".images";
 const DRAFT: &str = ".new";
 /// How long an image is kept that no package names: one may be on its way.
 const UNNAMED_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
-/// The most that is read of the description of a package.
-const RUNNER_MAX: usize = 4 << 20;
 
 /// The hash of what is in a file.
 ///

@@ -16,10 +16,7 @@ use super::change::{
 use super::profile::{Profile, identity};
 use super::seen::{Generation, Id, Link, Seen};
 use super::{Host, HostError, Name, units};
-use crate::package::Tree;
-
-/// The most that is read of a small file of a package.
-const SMALL_MAX: usize = 4 << 20;
+use crate::package::{RUNNER_MAX, Tree};
 
 /// The names by which a command decides what it does. `booted` says what runs, and counts as far as
 /// scripts are concerned only when it can be trusted ([`Host::package`]).
@@ -33,9 +30,9 @@ pub(super) fn is_foreign(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|it| ![0, own].contains(&it.uid()))
 }
 
-/// Reads files of the package at `at`.
+/// Reads files of the package at `at`, of which none is longer than its description may be.
 fn reader(at: &Path) -> impl Fn(&str) -> Option<Vec<u8>> + '_ {
-    move |path| plinth::file::read(&at.join(path), SMALL_MAX).ok()
+    move |path| plinth::file::read(&at.join(path), RUNNER_MAX).ok()
 }
 
 /// Reads files of a package in memory.

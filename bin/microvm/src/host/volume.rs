@@ -12,7 +12,7 @@ use rustix::fs::{Mode, OFlags};
 use super::change::CURRENT;
 use super::look::is_foreign;
 use super::{Host, HostError, Name, filesystem};
-use crate::package::RUNNER;
+use crate::package::{RUNNER, RUNNER_MAX};
 
 /// What came of it, in MiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +94,7 @@ struct Volume {
 
 fn volume(host: &Host<'_>, name: &Name, image: &str) -> Result<Volume, HostError> {
     let package = host.package(name, CURRENT).ok_or_else(|| HostError::NotFound(name.clone()))?;
-    let bytes = plinth::file::read(&package.join(RUNNER), 4 << 20)
+    let bytes = plinth::file::read(&package.join(RUNNER), RUNNER_MAX)
         .map_err(HostError::io("read", package.join(RUNNER)))?;
     let runner: serde_json::Value =
         serde_json::from_slice(&bytes).map_err(|error| HostError::Bad(error.to_string()))?;

@@ -9,4 +9,4 @@ mod tree;
 
 pub use store::{Place, StoreError, Written, write_all};
 pub(crate) use tree::pretty;
-pub use tree::{Entry, Hash, RUNNER, Tree};
+pub use tree::{Entry, Hash, RUNNER, RUNNER_MAX, Tree};

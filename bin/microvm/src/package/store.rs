@@ -18,10 +18,10 @@ use rustix::fs::{
     AtFlags, CWD, RenameFlags, Timespec, Timestamps, UTIME_OMIT, renameat_with, syncfs, utimensat,
 };
 
-use super::tree::{Entry, RUNNER, Tree};
+use super::tree::{Entry, RUNNER, RUNNER_MAX, Tree};
 use crate::parallel::parallel;
 
-/// The most that is read of one file of a package.
+/// The most that is read of any other file of a package than [`RUNNER`].
 const FILE_MAX: usize = 64 << 20;
 /// The most files of a package.
 const FILES_MAX: usize = 4096;
@@ -48,6 +48,8 @@ pub enum StoreError {
     Differs(PathBuf),
     /// More files than a package has.
     TooMany(PathBuf),
+    /// A description that nobody would read.
+    TooLong(PathBuf),
     /// An operation on a file failed.
     Io(&'static str, PathBuf, io::Error),
 }
@@ -62,6 +64,13 @@ impl fmt::Display for StoreError {
                 write!(f, "{} holds another package; --force replaces it", path.display())
             }
             Self::TooMany(path) => write!(f, "{} has too many files", path.display()),
+            Self::TooLong(path) => {
+                write!(
+                    f,
+                    "{} would have a {RUNNER} of more than {RUNNER_MAX} bytes",
+                    path.display()
+                )
+            }
             Self::Io(what, path, _) => write!(f, "cannot {what} {}", path.display()),
         }
     }
@@ -112,7 +121,8 @@ impl Place {
                 let target = fs::read_link(&path).map_err(failed("read", &path))?;
                 tree.put(name, Entry::Link(target.to_string_lossy().into_owned()));
             } else {
-                let bytes = plinth::file::read(&path, FILE_MAX).map_err(failed("read", &path))?;
+                let most = if name == RUNNER { RUNNER_MAX } else { FILE_MAX };
+                let bytes = plinth::file::read(&path, most).map_err(failed("read", &path))?;
                 let mode = entry.metadata().map_err(failed("read", &path))?.permissions().mode();
                 let make = if mode & 0o100 == 0 { Entry::Data } else { Entry::Program };
                 tree.put(name, make(bytes));
@@ -136,6 +146,9 @@ impl Place {
     /// Makes the package beside its place, in memory of the system only; gives where. `None` if it
     /// is in its place already.
     fn stage(&self, tree: &Tree, force: bool) -> Result<Option<Staged>, StoreError> {
+        if tree.get(RUNNER).is_some_and(|runner| runner.bytes().len() > RUNNER_MAX) {
+            return Err(StoreError::TooLong(self.0.clone()));
+        }
         let there = match fs::symlink_metadata(&self.0) {
             Ok(_) => Some(self.read()?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -339,6 +352,20 @@ mod tests {
             let found = fs::symlink_metadata(at.join(name)).expect("it is there");
             assert_eq!(found.modified().expect("a date"), SystemTime::UNIX_EPOCH, "{name}");
         }
+    }
+
+    #[test]
+    fn a_description_that_nobody_would_read_is_neither_written_nor_taken() {
+        let at = Directory::new();
+        let long = tree(&" ".repeat(RUNNER_MAX + 1));
+        let refused = Place(at.join("a")).write(&long, false);
+        assert!(matches!(refused, Err(StoreError::TooLong(_))), "{refused:?}");
+        assert!(names(&at).is_empty());
+        let most = tree(&" ".repeat(RUNNER_MAX));
+        Place(at.join("a")).write(&most, false).expect("written");
+        assert_eq!(Place(at.join("a")).read().expect("a package"), most);
+        at.file("a/share/microvm/runner.json", &" ".repeat(RUNNER_MAX + 1));
+        assert!(Place(at.join("a")).read().is_err());
     }
 
     #[test]

@@ -13,6 +13,9 @@ use serde_json::Value;
 /// The file that says what the package is, and by which a package is known.
 pub const RUNNER: &str = "share/microvm/runner.json";
 
+/// The most bytes that it has: those who write packages refuse more, so that all who read it agree.
+pub const RUNNER_MAX: usize = 16 << 20;
+
 /// The member of [`RUNNER`] with the hash.
 const HASH_KEY: &str = "contentHash";
 

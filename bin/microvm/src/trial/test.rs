@@ -13,7 +13,7 @@ use super::check::{Check, check};
 use super::constants::{Example, Times, constants, plain};
 use super::machine::{Running, directory};
 use super::probe::{Console, is_open, wait_for_port};
-use crate::package::RUNNER;
+use crate::package::{RUNNER, RUNNER_MAX};
 
 /// What a guest without consoles on ports prints when it is up.
 const LOGIN: &str = "login:";
@@ -43,7 +43,7 @@ impl Package {
     pub fn open(path: &Path) -> Result<Self, TrialError> {
         let path = fs::canonicalize(path)
             .map_err(|error| TrialError::Io(format!("find {}", path.display()), error))?;
-        let bytes = plinth::file::read(&path.join(RUNNER), 16 << 20).map_err(|error| {
+        let bytes = plinth::file::read(&path.join(RUNNER), RUNNER_MAX).map_err(|error| {
             TrialError::Io(format!("read {}", path.join(RUNNER).display()), error)
         })?;
         let runner: Value = serde_json::from_slice(&bytes)

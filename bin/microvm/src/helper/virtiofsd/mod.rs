@@ -31,7 +31,7 @@ use self::machine::{Action, Input, Machine};
 use super::lines::Prefixed;
 use super::{Call, find_program};
 use crate::cli::{NO_PROGRAM, World};
-use crate::package::RUNNER;
+use crate::package::{RUNNER, RUNNER_MAX};
 
 /// Bytes read of a daemon's output at a time.
 const CHUNK: usize = 4096;
@@ -41,8 +41,6 @@ const CHUNKS_PER_TURN: usize = 16;
 pub const PLACES: [&str; 3] = ["/usr/libexec", "/usr/lib/virtiofsd", "/usr/lib"];
 /// Where QEMU before 8.0 had its own, which is another program.
 const OLD: &str = "qemu/virtiofsd";
-/// The longest description of a package, in bytes.
-const RUNNER_MAX: usize = 8 << 20;
 
 /// Why nothing was started.
 #[derive(Debug)]

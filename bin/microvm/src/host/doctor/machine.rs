@@ -15,7 +15,7 @@ use crate::facts::FileFacts;
 use crate::host::change::CURRENT;
 use crate::host::profile::{FILE_KEYS, Profile};
 use crate::host::{Host, Manager, Name};
-use crate::package::RUNNER;
+use crate::package::{RUNNER, RUNNER_MAX};
 use crate::validate::{Evidence, Facts as _};
 
 /// A machine with its package.
@@ -30,7 +30,7 @@ pub(super) struct Machine<'a> {
 impl<'a> Machine<'a> {
     pub(super) fn read(host: &'a Host<'a>, name: &'a Name) -> Option<Self> {
         let package = host.package(name, CURRENT)?;
-        let bytes = plinth::file::read(&package.join(RUNNER), 4 << 20).unwrap_or_default();
+        let bytes = plinth::file::read(&package.join(RUNNER), RUNNER_MAX).unwrap_or_default();
         let runner = serde_json::from_slice(&bytes).unwrap_or_default();
         Some(Self { host, name, profile: host.profile(name, CURRENT)?, runner })
     }
