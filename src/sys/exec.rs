@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What a process-to-be gets between fork and exec: descriptors of fixed numbers, a terminal of its
-//! own, a signal when its parent dies.
+//! own, a signal when its parent dies, another account.
 //!
 //! Owns these steps, for a [`Command`] that is spawned or takes the place of this process. They run
 //! where memory must not be allocated: each is a few system calls, and takes nothing but what was
@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
-use rustix::process::{Pid, Signal};
+use rustix::process::{Gid, Pid, Signal, Uid};
 
 /// Has the process of `command` find each descriptor under its number, open across exec.
 ///
@@ -75,6 +75,23 @@ pub fn die_with_parent(command: &mut Command, signal: Signal) {
     unsafe { command.pre_exec(tie) };
 }
 
+/// Has the process of `command` be that of another account: of the user and the group with these
+/// numbers, and in these groups besides, whatever this process is in.
+///
+/// The start fails unless this process may change its user and its groups.
+pub fn as_account(command: &mut Command, user: u32, group: u32, groups: &[u32]) {
+    let groups: Vec<Gid> = groups.iter().copied().map(Gid::from_raw).collect();
+    let change = move || {
+        // The process has one thread here. The user comes last: only root may change the others.
+        rustix::thread::set_thread_groups(&groups)?;
+        rustix::thread::set_thread_gid(Gid::from_raw(group))?;
+        rustix::thread::set_thread_uid(Uid::from_raw(user))?;
+        Ok(())
+    };
+    // SAFETY: the closure makes three system calls and allocates nothing.
+    unsafe { command.pre_exec(change) };
+}
+
 /// Gives the process of `command` the terminal `slave`: as its three standard streams, and as the
 /// controlling terminal of a session of its own.
 ///
@@ -127,6 +144,17 @@ mod tests {
         let fds = vec![(pipe_with(b"a"), 7), (pipe_with(b"b"), 6), (pipe_with(b"c"), 9)];
         pass(&mut command, fds).expect("they can be passed");
         assert_eq!(output(&mut command), "abc");
+    }
+
+    #[test]
+    fn another_account_has_its_own_groups_and_no_others() {
+        let mut command = sh("id -u; id -g; id -G");
+        as_account(&mut command, 65531, 65532, &[65533]);
+        if rustix::process::geteuid().is_root() {
+            assert_eq!(output(&mut command), "65531\n65532\n65532 65533\n");
+        } else {
+            assert!(command.output().is_err(), "only root changes accounts");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use plinth::file::Root;
 
 /// The number of the account `name` in a file of the form of passwd(5) or group(5).
 #[must_use]
-pub(super) fn number(file: &str, name: &str) -> Option<u32> {
+pub(crate) fn number(file: &str, name: &str) -> Option<u32> {
     if let Ok(number) = name.parse() {
         return Some(number);
     }
@@ -21,6 +21,18 @@ pub(super) fn number(file: &str, name: &str) -> Option<u32> {
         let number = fields.nth(1)?;
         found.then(|| number.parse().ok())?
     })
+}
+
+/// The numbers of the groups that have `user` among their members, in a file of the form of
+/// group(5).
+#[must_use]
+pub(crate) fn groups(file: &str, user: &str) -> Vec<u32> {
+    let number = |line: &str| {
+        let mut fields = line.split(':').skip(2);
+        let number = fields.next()?.parse().ok()?;
+        fields.next()?.split(',').any(|member| member.trim() == user).then_some(number)
+    };
+    file.lines().filter_map(number).collect()
 }
 
 /// The environment.
@@ -95,6 +107,13 @@ mod tests {
         for none in ["", "micro", "x", "odd", "-1"] {
             assert_eq!(number(passwd, none), None, "{none}");
         }
+    }
+
+    #[test]
+    fn a_user_is_in_the_groups_that_name_it() {
+        let group = "root:x:0:\nkvm:x:36:a,microvm\nodd\ndisk:x:6:microvmx\nvideo:x:44:microvm\n";
+        assert_eq!(groups(group, "microvm"), [36, 44]);
+        assert_eq!(groups(group, "nobody"), [0; 0]);
     }
 
     #[test]

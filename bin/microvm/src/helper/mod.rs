@@ -6,7 +6,7 @@
 //! package. The forms of their arguments are an interface: packages outlive the program that made
 //! them.
 
-mod accounts;
+pub(crate) mod accounts;
 mod balloon;
 mod connect;
 mod example;

@@ -132,26 +132,6 @@ impl Host<'_> {
         let mode = Permissions::from_mode(mode);
         fs::set_permissions(path, mode).map_err(HostError::io("change the mode of", path))
     }
-
-    /// The number of the hypervisors' group, if it exists.
-    #[must_use]
-    pub fn group(&self) -> Option<u32> {
-        self.account("/etc/group", &self.settings.group)
-    }
-
-    /// The number of the hypervisors' account, if it exists.
-    #[must_use]
-    pub fn user(&self) -> Option<u32> {
-        self.account("/etc/passwd", &self.settings.user)
-    }
-
-    fn account(&self, file: &str, name: &str) -> Option<u32> {
-        let text = self.root.read_text(file).ok()?;
-        text.lines().find_map(|line| {
-            let mut fields = line.split(':');
-            (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok()).flatten()
-        })
-    }
 }
 
 pub(super) fn make(path: &Path) -> Result<(), HostError> {

@@ -166,13 +166,16 @@ impl Host<'_> {
         Ok(change::remove(&seen, keep_data))
     }
 
-    /// Removes a machine; with `keep_data` what it made itself stays.
+    /// Removes a machine, and what is left of its last start; with `keep_data` what it made itself
+    /// stays.
     ///
     /// # Errors
-    /// As for [`Host::removal`]; something cannot be removed.
+    /// As for [`Host::removal`]; something cannot be ended or removed.
     pub fn remove(&self, name: &Name, keep_data: bool) -> Result<(), Failure> {
         self.removal(name, keep_data)?;
         let _lock = self.lock(name).map_err(fail)?;
+        self.removal(name, keep_data)?;
+        self.clear(name).map_err(fail)?;
         let actions = self.removal(name, keep_data)?;
         Hands::new(self, name).carry_out(&actions, None).map_err(fail)
     }

@@ -8,6 +8,7 @@
 //! (texts). [`Host`] looks and acts. How a description becomes a package is told to it, as a
 //! [`Builder`].
 
+mod account;
 pub mod apply;
 pub mod change;
 mod deploy;

@@ -5,9 +5,11 @@
 //! process started, in the kernel's ticks, and which boot of the machine that was in.
 
 use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::process::{Child, ExitStatus};
 use std::time::Duration;
 
 use plinth::file::put_atomic;
@@ -19,6 +21,10 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use super::change::PROCESS;
 use super::look::is_foreign;
 use super::{Host, HostError, Name};
+
+/// How much of the end of a log is read, and how many of its lines are told.
+const LAST_BYTES: u64 = 2048;
+const LAST_LINES: usize = 3;
 
 /// A process that was started for a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,17 +134,28 @@ impl Held {
 
     /// Whether it ended within `patience`.
     pub(super) fn ends_within(&self, patience: Duration) -> bool {
-        let deadline = Time::monotonic() + patience;
-        loop {
-            let left = Timespec::try_from(Time::monotonic().until(deadline)).ok();
-            let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
-            match poll(&mut fds, left.as_ref()) {
-                Err(rustix::io::Errno::INTR) => {}
-                Ok(0) | Err(_) => return false,
-                Ok(_) => return true,
-            }
+        ends_within(&self.0, patience)
+    }
+}
+
+/// Whether the process behind a descriptor ended within `patience`.
+fn ends_within(process: &OwnedFd, patience: Duration) -> bool {
+    let deadline = Time::monotonic() + patience;
+    loop {
+        let left = Timespec::try_from(Time::monotonic().until(deadline)).ok();
+        let mut fds = [PollFd::new(process, PollFlags::IN)];
+        match poll(&mut fds, left.as_ref()) {
+            Err(rustix::io::Errno::INTR) => {}
+            Ok(0) | Err(_) => return false,
+            Ok(_) => return true,
         }
     }
+}
+
+/// How a child ended, if it did within `patience`.
+pub(super) fn early_end(child: &mut Child, patience: Duration) -> io::Result<Option<ExitStatus>> {
+    let process = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+    if ends_within(&process, patience) { child.wait().map(Some) } else { Ok(None) }
 }
 
 /// A file for what a machine's console says, begun anew. It stands where the hypervisor may put a
@@ -149,6 +166,25 @@ pub(super) fn log(path: &Path) -> Result<(File, File), HostError> {
     let file = options.open(path).map_err(HostError::io("create", path))?;
     let other = file.try_clone().map_err(HostError::io("open", path))?;
     Ok((file, other))
+}
+
+/// The last lines of such a file, as one; empty if it has none.
+pub(super) fn last_words(path: &Path) -> String {
+    let mut bytes = Vec::new();
+    let mut options = File::options();
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = options.read(true).custom_flags(flags.bits() as i32).open(path);
+    // What cannot be read says nothing.
+    drop(file.and_then(|mut file| {
+        let begin = file.metadata()?.len().saturating_sub(LAST_BYTES);
+        file.seek(SeekFrom::Start(begin))?;
+        file.take(LAST_BYTES).read_to_end(&mut bytes)
+    }));
+    let text = String::from_utf8_lossy(&bytes);
+    let lines = text.lines().rev().map(str::trim).filter(|line| !line.is_empty());
+    let mut last: Vec<_> = lines.take(LAST_LINES).map(plinth::text::escape_control).collect();
+    last.reverse();
+    last.join("; ")
 }
 
 #[cfg(test)]

@@ -22,10 +22,10 @@ use rustix::process::Signal;
 use super::change::{BOOTED, CURRENT, PROCESS};
 use super::hands::{link, remove_file};
 use super::look::is_foreign;
-use super::process::{Held, Started, log};
+use super::process::{Held, Started, early_end, last_words, log};
 use super::profile::SHUTDOWN_TIMEOUT;
 use super::units::{GROUP_VARIABLE, USER_VARIABLE};
-use super::{Host, HostError, LOCK_PATIENCE, Name, warn};
+use super::{Host, HostError, LOCK_PATIENCE, Manager, Name, warn};
 
 /// The script that runs a machine.
 pub(super) const RUN: &str = "microvm-run";
@@ -35,6 +35,8 @@ const VIRTIOFSD: &str = "virtiofsd-run";
 const SHUTDOWN: &str = "microvm-shutdown";
 /// What a script of the network or of devices may take.
 const SCRIPT: Limits = Limits { time: Duration::from_secs(60), output: 1 << 20 };
+/// How long a hypervisor is watched that was started: one that cannot run ends soon.
+const WATCH: Duration = Duration::from_secs(1);
 /// How long a process has from SIGTERM to SIGKILL.
 const TERM_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a hypervisor may take to go once its machine has stopped.
@@ -81,10 +83,15 @@ impl Host<'_> {
     /// Starts a machine and returns while it runs.
     ///
     /// # Errors
-    /// A step failed; the others are undone.
+    /// A step failed, or the hypervisor ended at once; the others are undone.
     pub fn start(&self, name: &Name) -> Result<(), HostError> {
+        self.start_watched(name, WATCH)
+    }
+
+    /// As [`Host::start`], with a hypervisor that has to run for as long as `watch` says.
+    fn start_watched(&self, name: &Name, watch: Duration) -> Result<(), HostError> {
         let mut work = Work::new(self, name);
-        work.set_up(true).map(drop)
+        work.set_up(Some(watch)).map(drop)
     }
 
     /// Sets a machine up, runs it in the foreground, and takes it down; its status.
@@ -100,7 +107,7 @@ impl Host<'_> {
             .map_err(HostError::io("receive", "signals"))?;
         let mut work = Work::new(self, name);
         let lock = self.lock(name)?;
-        let Some(child) = work.set_up(false)? else { return Ok(1) };
+        let Some(child) = work.set_up(None)? else { return Ok(1) };
         drop(lock);
         let status = attend(child, signals);
         let _lock = self.lock_within(name, LOCK_PATIENCE)?;
@@ -122,6 +129,18 @@ impl Host<'_> {
         }
         work.tear_down();
         Ok(())
+    }
+
+    /// Takes down what is left of a machine that does not run any more, where no unit does so.
+    ///
+    /// # Errors
+    /// A process cannot be ended.
+    pub fn clear(&self, name: &Name) -> Result<(), HostError> {
+        let is_booted = self.directory(name).join(BOOTED).is_symlink();
+        if self.is_left(name) || (is_booted && self.manager == Manager::Own) {
+            Work::new(self, name).tear_down();
+        }
+        if self.started(name).is_empty() { Ok(()) } else { Err(HostError::Running(name.clone())) }
     }
 
     /// Whether something is there that we have set up for a machine and not taken down: it runs, or
@@ -206,8 +225,9 @@ impl<'a> Work<'a> {
         Self { host, name, at: host.directory(name), pids: Vec::new() }
     }
 
-    /// Does all steps, or none. A start in the foreground gives the child.
-    fn set_up(&mut self, is_detached: bool) -> Result<Option<Child>, HostError> {
+    /// Does all steps, or none. A start in the background watches the hypervisor for a while; one
+    /// in the foreground gives the child.
+    fn set_up(&mut self, watch: Option<Duration>) -> Result<Option<Child>, HostError> {
         let package = self
             .host
             .package(self.name, CURRENT)
@@ -216,7 +236,7 @@ impl<'a> Work<'a> {
             return Err(HostError::Running(self.name.clone()));
         }
         // What a machine that died has left.
-        if self.host.package(self.name, BOOTED).is_some() {
+        if self.host.is_left(self.name) || self.host.package(self.name, BOOTED).is_some() {
             self.tear_down();
         }
         let mut child = None;
@@ -225,7 +245,7 @@ impl<'a> Work<'a> {
                 Step::Booted => self.host.set_booted(self.name),
                 Step::Script(up, _) => self.host.hook(self.name, BOOTED, up, &[]),
                 Step::Virtiofsd => self.virtiofsd(),
-                Step::Run => self.spawn(is_detached).map(|it| child = it),
+                Step::Run => self.spawn(watch).map(|it| child = it),
             };
             if let Err(error) = done {
                 self.tear_down();
@@ -260,22 +280,30 @@ impl<'a> Work<'a> {
     }
 
     /// Starts the hypervisor.
-    fn spawn(&mut self, is_detached: bool) -> Result<Option<Child>, HostError> {
+    fn spawn(&mut self, watch: Option<Duration>) -> Result<Option<Child>, HostError> {
         let mut command = self.script(RUN);
-        if is_detached {
-            let (out, err) = log(&self.at.join("console.log"))?;
+        self.host.as_hypervisor(self.name, &mut command);
+        let console = self.at.join("console.log");
+        if watch.is_some() {
+            let (out, err) = log(&console)?;
             command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
         } else {
             with_empty_mask(&mut command).map_err(HostError::io("start", RUN))?;
         }
         let mut child = command.spawn().map_err(HostError::io("start", self.path(RUN)))?;
         self.note(RUN, &mut child)?;
+        let ended = watch.map_or(Ok(None), |watch| early_end(&mut child, watch));
+        if let Some(status) = ended.map_err(HostError::io("wait for", RUN))? {
+            let (status, said) = (plinth::proc::shell_status(status), last_words(&console));
+            let text = format!("status {status} at once, see {}: {said}", console.display());
+            return Err(HostError::Failed(RUN.to_owned(), text));
+        }
         let hook = [child.id().to_string()];
         // A machine that is not registered is one all the same.
         if let Err(error) = self.host.hook(self.name, BOOTED, "microvm-register", &hook) {
             warn(&format!("{}: {error}", self.name));
         }
-        Ok((!is_detached).then_some(child))
+        Ok(watch.is_none().then_some(child))
     }
 
     /// Starts the daemons, and waits until they say that they serve.
@@ -328,6 +356,7 @@ impl<'a> Work<'a> {
                 errors.extend(self.end(&held).err());
             }
         }
+        let is_ended = errors.is_empty();
         let hook = |script: &str| self.host.hook(self.name, BOOTED, script, &[]).err();
         errors.extend(hook("microvm-unregister"));
         let steps = steps(&|script| self.path(script).is_file());
@@ -338,7 +367,10 @@ impl<'a> Work<'a> {
                 Step::Virtiofsd | Step::Run => {}
             }
         }
-        errors.extend(remove_file(&self.at.join(PROCESS)).err());
+        // Whoever cannot be ended is to be found again.
+        if is_ended {
+            errors.extend(remove_file(&self.at.join(PROCESS)).err());
+        }
         for error in errors {
             warn(&format!("{}: {error}", self.name));
         }

@@ -240,3 +240,63 @@ fn a_process_that_cannot_be_written_down_does_not_stay() {
     assert!(pid.is_empty() || !is_there, "process {pid} stays");
     assert_eq!(ground.called().last().map(String::as_str), Some("tap-down"));
 }
+
+#[test]
+fn a_hypervisor_that_ends_at_once_is_no_start() {
+    for (end, status) in [("echo no such kernel; exit 3", 3), ("exit 0", 0), ("kill -9 $$", 137)] {
+        let ground = Ground::new(&[
+            ("tap-up", ""),
+            ("tap-down", ""),
+            ("microvm-register", ""),
+            ("microvm-run", &format!("echo one; echo; echo two; {end}")),
+        ]);
+        // As long as it takes: it ends, whatever else the system has to do.
+        let started = ground.plain(|host| host.start_watched(&name(), Duration::from_secs(600)));
+        let error = started.expect_err("it ended").to_string();
+        let log = ground.at().join("console.log");
+        let want =
+            format!("microvm-run failed: status {status} at once, see {}: one; two", log.display());
+        assert!(error.starts_with(&want), "{error}");
+        assert_eq!(error.ends_with("; no such kernel"), status == 3, "{error}");
+        assert_eq!(ground.called(), ["tap-up", "microvm-run", "tap-down"]);
+        assert!(!ground.at().join(BOOTED).is_symlink() && !ground.at().join(PROCESS).exists());
+    }
+}
+
+#[test]
+fn a_removal_takes_down_what_a_machine_that_died_has_left() {
+    let down = "echo \"$(ls -d booted)\" >../down";
+    let ground = Ground::new(&[("tap-up", ""), ("tap-down", down), ("microvm-run", STAYS)]);
+    let mut daemon = Command::new("sleep").arg("1000").spawn().expect("a daemon");
+    ground.plain(|host| {
+        host.start(&name()).expect("started");
+        let run = host.process(&name()).expect("it runs");
+        let held = Held::new(&host.started(&name())[0]).expect("it lives");
+        host.note(&name(), &[(RUN, run), (VIRTIOFSD, daemon.id())]).expect("written");
+        held.signal(Signal::KILL);
+        assert!(held.ends_within(Duration::from_secs(60)));
+        host.remove(&name(), false).expect("removed");
+    });
+    let ended = daemon.try_wait().expect("our child").map(plinth::proc::shell_status);
+    drop(daemon.kill());
+    assert_eq!(ended, Some(143));
+    let said =
+        fs::read_to_string(ground.0.join("var/lib/microvms/down")).expect("tap-down was called");
+    assert_eq!(said, "booted\n");
+    assert!(!ground.at().exists());
+}
+
+#[test]
+fn root_starts_hypervisors_as_their_account() {
+    let ground = Ground::new(&[("microvm-run", "echo $(id -u) $(id -G) $USER; exit 3")]);
+    fs::create_dir_all(ground.0.join("etc")).expect("a directory");
+    let file = |name: &str, text: &str| fs::write(ground.0.join(name), text).expect("a file");
+    file("etc/passwd", "microvm:x:65531:65532::/:/bin/false\n");
+    file("etc/group", "kvm:x:65532:\nvideo:x:65533:a,microvm\ndisk:x:6:a\n");
+    let error = ground
+        .plain(|host| host.start_watched(&name(), Duration::from_secs(600)))
+        .expect_err("it ended")
+        .to_string();
+    let is_root = rustix::process::geteuid().is_root();
+    assert_eq!(error.ends_with(" 65531 65532 65533 microvm"), is_root, "{error}");
+}
