@@ -8,7 +8,6 @@ use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 
-use super::look::id_at;
 use super::{Host, HostError, Name, Written, install};
 use crate::package::{Entry, Hash, Place, Tree};
 use crate::quote::shell;
@@ -211,14 +210,15 @@ pub(crate) fn unpack(from: impl Read) -> Result<Tree, HostError> {
 }
 
 impl Host<'_> {
-    /// Where a package of this hash is on this host, of whatever machine.
+    /// Where a package of this hash is on this host, of whatever machine; one that is damaged is
+    /// not.
     ///
     /// # Errors
     /// The state directory cannot be read.
     pub fn have(&self, hash: &Hash) -> Result<Option<PathBuf>, HostError> {
         for name in self.names()? {
             let path = self.packages(&name).join(hash.directory());
-            if id_at(&path).is_some_and(|id| id.as_str() == hash.to_string()) {
+            if Place(path.clone()).read().is_ok_and(|tree| tree.hash() == *hash) {
                 return Ok(Some(path));
             }
         }

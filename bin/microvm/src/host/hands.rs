@@ -175,11 +175,18 @@ fn exchange(at: &Path) -> Result<(), HostError> {
     }
 }
 
-/// Puts a package in its place. What has its name and another content is damaged, and goes.
+/// Puts a package in its place. What has its name and another content is damaged, and goes: in one
+/// step, unless it cannot even be read.
 fn write(packages: &Path, name: &str, tree: &Tree) -> Result<(), HostError> {
     let place = Place(packages.join(name));
-    match place.write(tree, false) {
-        Err(StoreError::Differs(_) | StoreError::Taken(_)) => {
+    if place.0.symlink_metadata().is_ok() && place.read().is_err() {
+        discard(packages, name)?;
+    }
+    match place.write(tree, true) {
+        // The file system cannot swap.
+        Err(StoreError::Io(_, _, error))
+            if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) =>
+        {
             discard(packages, name)?;
             Ok(place.write(tree, false).map(drop)?)
         }

@@ -106,12 +106,13 @@ impl Host<'_> {
         Ok(gone)
     }
 
-    /// The descriptions in all packages.
+    /// The descriptions in all packages. What a killed process left is none.
     fn runners(&self) -> Result<Vec<String>, HostError> {
         let mut found = Vec::new();
         for name in self.names()? {
             let packages = self.packages(&name);
-            for generation in self.look(&name)?.generations {
+            let generations = self.look(&name)?.generations.into_iter();
+            for generation in generations.filter(super::seen::Generation::is_whole) {
                 let path = packages.join(generation.name).join(RUNNER);
                 let bytes = plinth::file::read(&path, RUNNER_MAX);
                 let bytes = bytes.map_err(HostError::io("read", &path))?;

@@ -217,7 +217,7 @@ pub(super) fn fail(error: HostError) -> Failure {
 pub fn install(
     host: &Host<'_>,
     name: &Name,
-    seen: Seen,
+    mut seen: Seen,
     tree: &Tree,
     facts: (Option<String>, bool, Option<bool>),
 ) -> Result<Written, HostError> {
@@ -234,6 +234,10 @@ pub fn install(
         drop_in: host.drop_in(&profile),
         keep: host.settings.keep_generations,
     };
+    if seen.current_id() == Some(&wanted.package) && !is_whole(host, name, tree) {
+        // It only says that it is this package.
+        seen.current.iter_mut().for_each(|it| it.package = None);
+    }
     let (outcome, actions) = change::install(&seen, &wanted);
     if outcome != Outcome::Same {
         host.stands_beside_others(name, &profile)?;
@@ -246,6 +250,12 @@ pub fn install(
     };
     Hands::new(host, name).carry_out(&actions, Some(tree))?;
     Ok(Written { outcome, id: wanted.package, before: seen, differences })
+}
+
+/// Whether the current package of a machine is `tree`, file by file.
+fn is_whole(host: &Host<'_>, name: &Name, tree: &Tree) -> bool {
+    let at = host.package(name, CURRENT).map(Place);
+    at.and_then(|at| at.read().ok()).is_some_and(|it| it == *tree)
 }
 
 /// Makes the directory of a machine that is about to be, so that it can be locked.

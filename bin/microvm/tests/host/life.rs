@@ -3,9 +3,10 @@
 //! at once, one that no unit knows of.
 
 use std::fs;
+use std::io;
 use std::path::PathBuf;
 
-use super::Ground;
+use super::{Ground, PROGRAM};
 
 /// What stands for systemctl, and knows no units: what it was asked to do goes to a file.
 const SYSTEMCTL: &str = "case $1 in show) ;; *) echo \"$*\" >>\"$GROUND/asked\";; esac";
@@ -101,4 +102,55 @@ fn a_restart_goes_on_past_a_machine_that_cannot_be_started() {
     assert_eq!(status, Some(4), "{err}");
     assert!(ground.said(&["status", "b"]).starts_with("b: running"));
     ground.said(&["stop", "b"]);
+}
+
+#[test]
+fn what_a_creation_that_was_cut_short_left_is_in_no_way() {
+    let ground = Ground::new("cut");
+    create(&ground, "exit 0");
+    let unnamed = "a".repeat(64);
+    ground.write(&format!("root/var/lib/microvms/.images/{unnamed}"), "an image");
+    for left in ["a/gen/trash-0123456789abcdef", "j/gen/0123456789abcdef.tmp-1", "j/gen/.0123"] {
+        fs::create_dir_all(ground.0.join("root/var/lib/microvms").join(left)).expect("leftovers");
+    }
+    assert_eq!(ground.said(&["gc"]), "a: removed trash-0123456789abcdef\n");
+    // In the place of a package is what hides which images it names.
+    fs::create_dir(at(&ground).join("gen/0123456789abcdef")).expect("a directory");
+    assert_eq!(ground.run(&["gc"]).0, Some(1));
+}
+
+#[test]
+fn a_damaged_package_is_replaced_by_update_and_by_deploy() {
+    let ground = Ground::new("damage");
+    ground.program(
+        "bin/ssh",
+        "case \" $* \" in *\" -O exit \"*) exit 0;; esac\nfor last; do :; done\n\
+         PATH=$GROUND/there:$PATH exec sh -c \"$last\"",
+    );
+    // It is the same host, so that the machine is one.
+    ground.program(
+        "there/microvm",
+        &format!("action=$1; shift\nexec {PROGRAM} \"$action\" --root \"$GROUND/root\" \"$@\""),
+    );
+    let path = ground.describe("a.toml", 256);
+    ground.said(&["deploy", "root@there", &path]);
+    let run = at(&ground).join("current/bin/microvm-run");
+    let whole = fs::read(&run).expect("a script");
+    fs::write(&run, "").expect("damaged");
+    let said = ground.said(&["deploy", "root@there", &path]);
+    assert!(said.starts_with("Updated to "), "{said}");
+    assert_eq!(fs::read(&run).expect("a script"), whole);
+
+    ground.said(&["create", "b", &path]);
+    let run = ground.0.join("root/var/lib/microvms/b/current/bin/microvm-run");
+    let whole = fs::read(&run).expect("a script");
+    let damages: [fn(&PathBuf) -> io::Result<()>; 2] =
+        [|path| fs::write(path, ""), |path| fs::remove_file(path)];
+    for damage in damages {
+        damage(&run).expect("damaged");
+        assert!(ground.said(&["update", "b"]).starts_with("Updated to "));
+        assert_eq!(fs::read(&run).expect("a script"), whole);
+        assert_eq!(ground.said(&["update", "b"]), "No change\n");
+    }
+    assert_eq!(ground.run(&["rollback", "b"]).0, Some(4), "it is the only package");
 }
