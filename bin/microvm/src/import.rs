@@ -94,7 +94,11 @@ fn value(option: &Value, key: &'static Key, path: &str, notes: &mut Vec<Note>) -
             }
             (!kept.is_empty()).then_some(Value::Array(kept))
         }
-        (Kind::Bool, Value::Bool(_)) | (Kind::Any, Value::Object(_)) => Some(option.clone()),
+        (Kind::Bool, Value::Bool(_)) => Some(option.clone()),
+        (Kind::Any, Value::Object(members)) => {
+            let kept = filled(option, path, notes)?;
+            (members.is_empty() || kept != Value::Object(Map::new())).then_some(kept)
+        }
         (Kind::Int(..) | Kind::Size | Kind::IntOr(_), Value::Number(number))
             if !number.is_f64() =>
         {
@@ -141,6 +145,32 @@ fn value(option: &Value, key: &'static Key, path: &str, notes: &mut Vec<Note>) -
     }
 }
 
+/// A value of any form without what is null in it, for which a description has no word.
+fn filled(value: &Value, path: &str, notes: &mut Vec<Note>) -> Option<Value> {
+    match value {
+        Value::Null => {
+            notes.push(note(path, "null is left out: it cannot be written here"));
+            None
+        }
+        Value::Object(members) => {
+            let mut kept = Map::new();
+            for (name, member) in members {
+                let member = filled(member, &format!("{path}.{name}"), notes);
+                kept.extend(member.map(|it| (name.clone(), it)));
+            }
+            Some(Value::Object(kept))
+        }
+        Value::Array(items) => {
+            let mut kept = Vec::new();
+            for (at, item) in items.iter().enumerate() {
+                kept.extend(filled(item, &format!("{path}[{at}]"), notes));
+            }
+            Some(Value::Array(kept))
+        }
+        _ => Some(value.clone()),
+    }
+}
+
 fn without_indices(path: &str) -> String {
     let steps = path.split('.').map(|step| step.split('[').next().unwrap_or(step));
     steps.collect::<Vec<_>>().join(".")
@@ -175,6 +205,21 @@ mod tests {
                 "qemu": { "machine": "q35", "machineOpts": { "acpi": "on", "x": false } },
             })
         );
+    }
+
+    #[test]
+    fn null_is_left_out_of_free_values_and_named() {
+        let (description, notes) = of(&json!({
+            "firecracker": { "cpu": { "a": null }, "extraConfig": {
+                "x": { "y": null, "z": [1, null, { "w": null }] }, "empty": {},
+            } },
+        }));
+        let extra = json!({ "x": { "z": [1, {}] }, "empty": {} });
+        assert_eq!(description, json!({ "firecracker": { "extraConfig": extra } }));
+        let paths: Vec<&str> = notes.iter().filter_map(|it| it.split(": ").next()).collect();
+        let x = "firecracker.extraConfig.x";
+        let want = ["firecracker.cpu.a".to_owned(), format!("{x}.y"), format!("{x}.z[1]")];
+        assert_eq!(paths, [want.as_slice(), &[format!("{x}.z[2].w")]].concat());
     }
 
     #[test]

@@ -111,14 +111,16 @@ impl Host<'_> {
     /// Goes back to the package that was current before.
     ///
     /// # Errors
-    /// There is none.
+    /// There is none; it cannot be beside the other machines any more.
     pub fn rollback(&self, name: &Name) -> Result<Seen, Failure> {
         self.machine(name).map_err(fail)?;
         let _lock = self.lock(name).map_err(fail)?;
         let seen = self.machine(name).map_err(fail)?;
-        let drop_in = self.profile(name, OLD).and_then(|profile| self.drop_in(&profile));
+        let profile = self.profile(name, OLD);
+        let drop_in = profile.as_ref().and_then(|profile| self.drop_in(profile));
         let actions =
             change::rollback(&seen, drop_in).ok_or_else(|| fail(HostError::NoOld(name.clone())))?;
+        profile.map_or(Ok(()), |it| self.stands_beside_others(name, &it)).map_err(fail)?;
         Hands::new(self, name).carry_out(&actions, None).map_err(fail)?;
         self.machine(name).map_err(fail)
     }

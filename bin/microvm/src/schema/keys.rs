@@ -59,13 +59,19 @@ pub const KEYS: &[Key] = &[
     ),
     Key::new("description", Kind::AnyText, "", HOST, "a line for people"),
     Key::new("enable", Kind::Bool, "true", HOST, "false leaves the machine out of a fleet"),
-    Key::new("autostart", Kind::Bool, "true", HOST, "start it with the host"),
+    Key::new(
+        "autostart",
+        Kind::Bool,
+        "true",
+        HOST,
+        "start it with the host, where `host apply` makes it",
+    ),
     Key::new(
         "restartIfChanged",
         Kind::Bool,
         "true for files of vms.d, else false",
         HOST,
-        "restart it when an update changes it while it runs",
+        "restart it when `host apply` changes it while it runs",
     ),
     Key::new(
         "hypervisor",

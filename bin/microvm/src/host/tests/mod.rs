@@ -377,7 +377,16 @@ fn an_address_in_the_kernel_belongs_to_one_machine() {
         assert_eq!(text, "error[MV119]: CID 10 is also used by VM \"a\"");
         assert_eq!(failure.exit, 3);
         assert!(!host.directory(&name("b")).exists());
+        // What one has given up, and another has by now, does not come back.
+        fs::write(&path, "512").expect("a description");
+        host.update(&name("a")).map(drop).expect("no address");
+        fs::write(&path, "2048").expect("a description");
+        host.create(&name("b"), &path, false).map(drop).expect("the address is free");
+        let failure = host.rollback(&name("a")).map(drop).expect_err("the address is taken");
+        assert_eq!(failure.to_string(), "error[MV119]: CID 10 is also used by VM \"b\"");
+        assert_eq!(failure.exit, 3);
     });
+    assert_eq!(ground.links()["current"], 512);
 }
 
 #[test]
