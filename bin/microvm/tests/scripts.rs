@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use microvm::build::{self, Built, packages};
-use microvm::config::{Forward, Hypervisor, Interface, Share, Vm, Volume};
+use microvm::config::{End, Forward, From, Hypervisor, Interface, Share, Vm, Volume};
 use microvm::host::Target;
 use microvm::host::profile::Profile;
 use microvm::package::{Place, Written};
@@ -284,6 +284,56 @@ fn a_package_finds_itself_wherever_it_is_called_from() {
             );
             assert_eq!(said(&output), format!("{}\n", program.display()), "{shell:?} {script}");
         }
+    }
+}
+
+/// What `microvm-run` of this machine ends with, started in a directory of this name below `at`,
+/// where the program in place of ours lies too.
+fn started_in(name: &str, vm: &Vm, shell: &[&str]) -> (PathBuf, Vec<String>) {
+    let at = directory().join(name);
+    fs::create_dir(&at).expect("a directory");
+    let (options, emit) = options();
+    let tree = emit::package(vm, &plan(vm, &options), &emit);
+    let named = Default::default();
+    let package = written(&Built { name: "web1".to_owned(), vm: vm.clone(), tree, named });
+    let last = calls(&package, shell, &at).pop();
+    (at, last.expect("a start"))
+}
+
+#[test]
+fn paths_of_the_start_stay_inside_their_values() {
+    for shell in SHELLS {
+        let mut vm = machine(&["x".to_owned()]);
+        let end = |port| End { address: "10.0.2.9".to_owned(), port };
+        vm.forward_ports = vec![Forward {
+            from: From::Guest,
+            proto: "tcp".to_owned(),
+            host: end(80),
+            guest: end(81),
+        }];
+        let (at, words) = started_in("a,b c's \"d\" $e\\f é", &vm, shell);
+        let value = words.iter().find(|word| word.contains("guestfwd=")).expect("the option");
+        // A comma is one of the value where it is doubled.
+        let value = value.replace(",,", "\u{1}");
+        let parts: Vec<&str> = value.split(',').collect();
+        let [_, _, forward] = parts.as_slice() else { panic!("{shell:?}: {parts:?}") };
+        let command = forward.strip_prefix("guestfwd=tcp:10.0.2.9:81-cmd:").expect("a command");
+        // It is taken apart as a shell does that expands nothing.
+        let script = "import shlex, sys; print('\\n'.join(shlex.split(sys.argv[1])))";
+        let command = command.replace('\u{1}', ",");
+        let output = Command::new("python3").args(["-c", script, &command]).output();
+        let output = output.expect("python3");
+        let program = at.join("microvm");
+        let wanted = format!("{}\ninternal\ntcp-relay\n10.0.2.9\n80\n", program.display());
+        assert_eq!(said(&output), wanted, "{shell:?}");
+
+        let mut vm = machine(&["x".to_owned()]);
+        vm.hypervisor = Hypervisor::Vfkit;
+        vm.socket = Some("s?.sock".to_owned());
+        let (at, words) = started_in("a?b#c%d", &vm, shell);
+        let above = at.parent().expect("it has one").display();
+        let wanted = format!("unix://{above}/a%3Fb%23c%25d/s%3F.sock");
+        assert!(words.contains(&wanted), "{shell:?}: {words:?}");
     }
 }
 

@@ -4,7 +4,7 @@
 use super::script::Script;
 use crate::config::{Vm, Volume};
 use crate::plan::{Piece, Plan, Step, Word};
-use crate::quote::{shell, shell_word};
+use crate::quote::{EDITS, shell, shell_word};
 
 /// The script of a machine.
 pub(super) fn script(vm: &Vm, plan: &Plan, mut script: Script) -> Script {
@@ -69,12 +69,20 @@ fn create(script: &mut Script, vm: &Vm, at: usize, volume: &Volume) {
 fn start(script: &mut Script, vm: &Vm, plan: &Plan) {
     let launch = &plan.launch;
     let all = launch.with.iter().flatten().chain(&plan.words);
-    let mut pieces = all.flat_map(|word| &word.pieces);
+    let pieces = all.flat_map(|word| &word.pieces);
     if pieces.clone().any(|piece| *piece == Piece::Package) {
         script.uses_package();
     }
-    if pieces.any(|piece| *piece == Piece::Helper) {
+    if pieces.clone().any(|piece| matches!(piece, Piece::Helper | Piece::HelperInside)) {
         script.uses_helper();
+    }
+    for (inside, variable, from, edit) in EDITS {
+        if pieces.clone().any(|piece| piece == inside) {
+            script.line(format!(
+                "{variable}=$(printf '%s\\n' \"${from}\" | LC_ALL=C sed {})",
+                shell(edit)
+            ));
+        }
     }
     let program: Vec<Word> =
         vm.wrap_command.iter().chain([&plan.program]).map(Word::text).collect();

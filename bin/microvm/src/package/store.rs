@@ -364,7 +364,7 @@ mod tests {
         let most = tree(&" ".repeat(RUNNER_MAX));
         Place(at.join("a")).write(&most, false).expect("written");
         assert_eq!(Place(at.join("a")).read().expect("a package"), most);
-        at.file("a/share/microvm/runner.json", &" ".repeat(RUNNER_MAX + 1));
+        at.file("a/share/microvm/runner.json", " ".repeat(RUNNER_MAX + 1));
         assert!(Place(at.join("a")).read().is_err());
     }
 

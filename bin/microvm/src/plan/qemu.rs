@@ -480,7 +480,7 @@ fn forward(pieces: &mut Vec<Piece>, forward: &Forward) {
             let to = if host.address.is_empty() { "127.0.0.1" } else { &host.address };
             pieces
                 .push(Piece::Text(format!(",guestfwd=tcp:{}:{}-cmd:", guest.address, guest.port)));
-            pieces.push(Piece::Helper);
+            pieces.push(Piece::HelperInside);
             pieces.push(Piece::Text(format!(" internal tcp-relay {to} {}", host.port)));
         }
     }

@@ -6,12 +6,14 @@
 pub enum Piece {
     /// As it stands.
     Text(String),
-    /// The absolute working directory of the machine.
+    /// The absolute working directory of the machine, inside a URI.
     WorkingDirectory,
     /// The absolute directory of the package.
     Package,
     /// The path of this program.
     Helper,
+    /// The same as a word of a command, inside a value of QEMU's.
+    HelperInside,
     /// The socket of the Wayland compositor, from the environment.
     WaylandSocket,
 }
@@ -49,7 +51,7 @@ impl Word {
             Piece::Text(text) => text.clone(),
             Piece::WorkingDirectory => "$PWD".to_owned(),
             Piece::Package => "$PACKAGE".to_owned(),
-            Piece::Helper => "$MICROVM".to_owned(),
+            Piece::Helper | Piece::HelperInside => "$MICROVM".to_owned(),
             Piece::WaylandSocket => "$XDG_RUNTIME_DIR/$WAYLAND_DISPLAY".to_owned(),
         };
         self.pieces.iter().map(shown).collect()

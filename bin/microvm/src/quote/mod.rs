@@ -9,7 +9,7 @@ mod shell;
 mod vmm;
 
 pub use alioth::Objects;
-pub use shell::{shell, shell_word};
+pub use shell::{EDITS, shell, shell_word};
 
 pub use vmm::{
     bare, cloud_hypervisor, crosvm, crosvm_first, kvmtool_disk, qemu, qemu_file, qemu_first,
