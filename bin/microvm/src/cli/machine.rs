@@ -40,7 +40,11 @@ pub(super) fn machines(word: &OsStr, args: &Args) -> Result<Vec<Machine>, Failur
         Ok(metadata) if metadata.is_dir() => Ok(vec![of_package(path)?]),
         Ok(_) => of_description(word, args),
         Err(error) => match host::package(args, path, "current") {
-            Some(package) => Ok(vec![of_package(&package)?]),
+            // Its units and its directory have this name, whatever the guest calls itself.
+            Some(package) => {
+                let name = path.display().to_string();
+                Ok(vec![Machine { name, ..of_package(&package)? }])
+            }
             None => {
                 let text = format!("no file and no machine '{}': {error}", path.display());
                 Err(Failure::new(NOT_FOUND, text))

@@ -3,6 +3,7 @@
 //! stands for ssh runs the other host's command here, on a root of its own.
 
 mod doctor;
+mod forms;
 mod life;
 mod streams;
 mod volume;
