@@ -5,7 +5,7 @@
 //! lives on the loop and never blocks: watch [`Child::fds`], set a timer for [`Child::deadline`],
 //! and call [`Child::advance`] on either. [`run`] is the same for tools without a loop.
 //!
-//! A child starts with standard input closed off, no blocked signals, and a process group of its
+//! A child starts with standard input closed off (unless [`run_fed`] gives it one), no blocked signals, and a process group of its
 //! own, which is killed as a whole when a limit is passed or the [`Child`] is dropped. Descendants
 //! that left the group and still hold the output open are not waited for.
 
@@ -105,9 +105,18 @@ impl Child {
     ///
     /// # Errors
     /// What fork(2) and execve(2) say, such as `NotFound`.
-    pub fn spawn(now: Time, mut command: Command, limits: Limits) -> io::Result<Self> {
+    pub fn spawn(now: Time, command: Command, limits: Limits) -> io::Result<Self> {
+        Self::spawn_fed(now, command, Stdio::null(), limits)
+    }
+
+    fn spawn_fed(
+        now: Time,
+        mut command: Command,
+        input: Stdio,
+        limits: Limits,
+    ) -> io::Result<Self> {
         reap_orphans();
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0);
         crate::sys::signal::with_empty_mask(&mut command)?;
         let mut child = command.spawn()?;
@@ -232,7 +241,15 @@ impl Pipe {
 /// As for [`Child::spawn`], and what poll(2) says.
 pub fn run(command: Command, limits: Limits) -> io::Result<Output> {
     // Once killed, only its end matters; the kernel brings that about.
-    run_until(command, limits, None)?.ok_or_else(|| io::ErrorKind::TimedOut.into())
+    run_until(command, Stdio::null(), limits, None)?.ok_or_else(|| io::ErrorKind::TimedOut.into())
+}
+
+/// The same with a standard input, such as a file.
+///
+/// # Errors
+/// As for [`run`].
+pub fn run_fed(command: Command, input: OwnedFd, limits: Limits) -> io::Result<Output> {
+    run_until(command, input.into(), limits, None)?.ok_or_else(|| io::ErrorKind::TimedOut.into())
 }
 
 /// The same for a process that may be stuck in the kernel, where nothing can kill it: `None` when
@@ -241,15 +258,16 @@ pub fn run(command: Command, limits: Limits) -> io::Result<Output> {
 /// # Errors
 /// As for [`run`].
 pub fn run_or_leave(command: Command, limits: Limits) -> io::Result<Option<Output>> {
-    run_until(command, limits, Some(LEAVE))
+    run_until(command, Stdio::null(), limits, Some(LEAVE))
 }
 
 fn run_until(
     command: Command,
+    input: Stdio,
     limits: Limits,
     leave: Option<Duration>,
 ) -> io::Result<Option<Output>> {
-    let mut child = Child::spawn(Time::monotonic(), command, limits)?;
+    let mut child = Child::spawn_fed(Time::monotonic(), command, input, limits)?;
     let (mut open, mut left_at) = ([true; 3], None);
     loop {
         let now = Time::monotonic();

@@ -123,6 +123,22 @@ fn the_same_directory_gives_the_same_image() {
     }
 }
 
+/// A program that does not know an option prints all those that it knows.
+#[test]
+fn what_a_program_says_is_one_line() {
+    let dir = directory("said");
+    fs::create_dir(dir.join("root")).expect("a directory");
+    let root = text(&dir.join("root"));
+    let out = text(&dir.join("out"));
+    let (status, said) = microvm(&["image", "build", &root, "-o", &out, "--flag", "-?nonsense"]);
+    assert_eq!(status, 1, "{said}");
+    assert!(said.starts_with("failure: mkfs.erofs failed: "), "{said}");
+    assert!(said.len() < 200 && !said.contains("\\n"), "{said}");
+    let (status, said) = microvm(&["image", "build", &root, "-o", &out, "--label", "x"]);
+    let old = "failure: --label needs mkfs.erofs 1.7; the one here does not know -L\n";
+    assert!(status == 0 || (status, said.as_str()) == (1, old), "{said}");
+}
+
 #[test]
 fn the_image_of_a_description_is_named_after_its_content() {
     let dir = directory("described");

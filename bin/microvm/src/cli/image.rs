@@ -5,16 +5,21 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::time::Duration;
 
 use plinth::err::{FAILED, Failure};
+use plinth::proc::Limits;
 
 use super::load::{no_action, usage, valid_without_files};
-use super::{Args, CONFLICT, NO_PROGRAM, World};
+use super::{Args, CONFLICT, World, tool};
 use crate::build as packages;
 use crate::config::{Vm, made_image};
 use crate::image::{Kind, Plan, content_hash};
 use crate::package::Hash;
+
+/// The program that makes an image may take this long, and say this much: some show progress.
+const MAKING: Limits = Limits { time: Duration::from_secs(3600), output: 16 << 20 };
 
 /// An image to be made.
 struct Wanted {
@@ -156,22 +161,22 @@ fn make(wanted: &Wanted, args: &Args, hash: &Hash, to: &Path) -> Result<(), Fail
         source: &wanted.source,
     };
     let path = std::env::var("PATH").unwrap_or_default();
-    let output = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args(plan.words(hash, to))
         .env("PATH", format!("{path}:/usr/sbin:/sbin"))
         // mksquashfs takes times from here or from its options, and refuses both.
-        .env_remove("SOURCE_DATE_EPOCH")
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| {
-            let missing = error.kind() == io::ErrorKind::NotFound;
-            let text = format!("{program} is needed for {} images: {error}", wanted.kind.name());
-            Failure::new(if missing { NO_PROGRAM } else { FAILED }, text)
-        })?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        return Err(Failure::new(FAILED, format!("{program} failed: {}", said.trim())));
-    }
+        .env_remove("SOURCE_DATE_EPOCH");
+    let purpose = format!("for {} images", wanted.kind.name());
+    tool::run(command, None, MAKING, &purpose).map_err(|failure| {
+        // What programs say whose C library reads their options.
+        let is_unknown = failure.to_string().contains("invalid option -- 'L'");
+        if args.image.label.is_some() && is_unknown {
+            let text = format!("--label needs {program} 1.7; the one here does not know -L");
+            return Failure::new(FAILED, text);
+        }
+        failure
+    })?;
     File::open(to)?.sync_all()?;
     Ok(())
 }

@@ -3,19 +3,25 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::thread;
+use std::process::Command;
+use std::time::Duration;
 
 use plinth::err::{FAILED, Failure};
+use plinth::proc::Limits;
+use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::load::{first_word, no_action, usage};
-use super::{Args, NO_PROGRAM, NOT_FOUND, World};
+use super::{Args, NOT_FOUND, World, tool};
 use crate::kernel::{Payload, payload};
 
 /// The largest image that is read: ten times what distributions have.
 const IMAGE_MAX: usize = 256 << 20;
+/// The largest kernel that comes out of one.
+const UNPACKED_MAX: usize = 1 << 30;
+/// A program that unpacks may take this long, and give this much.
+const UNPACKING: Limits = Limits { time: Duration::from_secs(600), output: UNPACKED_MAX };
 
 /// `microvm kernel`
 pub(super) fn kernel(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
@@ -65,42 +71,27 @@ fn partial(out: &Path) -> PathBuf {
     out.with_file_name(name)
 }
 
-/// Pipes the packed bytes through the program that knows them, into the file `to`.
+/// Gives the packed bytes to the program that knows them; its output becomes the file `to`.
 fn unpack(found: &Payload, packed: &[u8], to: &Path, image: &Path) -> Result<(), Failure> {
     let (program, words) = found.packing.program();
     let failed = |text: String| Failure::new(FAILED, format!("{}: {text}", image.display()));
-    let file = File::create(to)
-        .map_err(|error| Failure::new(FAILED, format!("cannot write {}: {error}", to.display())))?;
+    let mut input = File::from(memfd_create(c"packed", MemfdFlags::CLOEXEC)?);
+    input.write_all(packed)?;
+    input.rewind()?;
     let mut command = Command::new(program);
-    command.args(words).stdin(Stdio::piped()).stdout(file.try_clone()?).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|error| {
-        let missing = error.kind() == io::ErrorKind::NotFound;
-        let text = format!("{program} is needed to unpack {}: {error}", image.display());
-        Failure::new(if missing { NO_PROGRAM } else { FAILED }, text)
-    })?;
-    let pipe = child.stdin.take();
-    let (fed, output) = thread::scope(|scope| {
-        let feeder = scope.spawn(move || match pipe {
-            Some(mut pipe) => pipe.write_all(packed),
-            None => Ok(()),
-        });
-        let output = child.wait_with_output();
-        (feeder.join(), output)
-    });
-    let output = output?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        return Err(failed(format!("{program} failed: {}", said.trim())));
-    }
-    if !matches!(fed, Ok(Ok(()))) {
-        return Err(failed(format!("{program} did not take all of it")));
-    }
-    let length = file.metadata()?.len();
-    if found.unpacked.is_some_and(|wanted| length & 0xffff_ffff != u64::from(wanted)) {
+    command.args(words);
+    let purpose = format!("to unpack {}", image.display());
+    let kernel = tool::run(command, Some(input.into()), UNPACKING, &purpose)
+        .map_err(|failure| Failure::new(failure.exit, format!("{}: {failure}", image.display())))?;
+    let length = kernel.len();
+    if found.unpacked.is_some_and(|wanted| length as u64 & 0xffff_ffff != u64::from(wanted)) {
         return Err(failed(format!(
             "{program} gave {length} bytes, which is not the whole kernel"
         )));
     }
-    file.sync_all()?;
-    Ok(())
+    let written = File::create(to).and_then(|mut file| {
+        file.write_all(&kernel)?;
+        file.sync_all()
+    });
+    written.map_err(|error| Failure::new(FAILED, format!("cannot write {}: {error}", to.display())))
 }

@@ -18,6 +18,7 @@ mod kernel;
 mod load;
 mod machine;
 mod show;
+mod tool;
 mod trial;
 
 use std::ffi::OsString;
