@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 use plinth::err::Failure;
 
 use super::change::{self, Action, CURRENT, OLD, Outcome, Wanted};
-use super::look::from_tree;
 use super::profile::Profile;
 use super::seen::{Id, Seen};
 use super::{Builder, Built, Difference, Hands, Host, HostError, Name, Request, difference};
 use crate::package::{Place, Tree};
-use crate::validate::{kernel_cid, used_cid};
+use crate::validate::used_cid;
 
 /// What an installation came to.
 #[derive(Clone, Debug)]
@@ -65,7 +64,7 @@ impl Host<'_> {
         is_free(self.look(name).map_err(fail)?)?;
         // What cannot be built leaves no trace.
         let built = self.built(name, path, &Request::default())?;
-        self.stands_beside_others(name, &Profile::of(&from_tree(&built.tree))).map_err(fail)?;
+        self.stands_beside_others(name, &Profile::of_tree(&built.tree)).map_err(fail)?;
         prepare(self, name).map_err(fail)?;
         let _lock = self.lock(name).map_err(fail)?;
         let seen = is_free(self.look(name).map_err(fail)?)?;
@@ -96,11 +95,10 @@ impl Host<'_> {
 
     /// Does no other machine have what only one can have: an address in the kernel?
     fn stands_beside_others(&self, name: &Name, profile: &Profile) -> Result<(), HostError> {
-        let Some(cid) = kernel_cid(&profile.hypervisor, profile.cid) else { return Ok(()) };
+        let Some(cid) = profile.kernel_cid() else { return Ok(()) };
         let others = self.names()?.into_iter().filter(|other| other != name);
         let used = others.filter_map(|other| {
-            let profile = self.profile(&other, CURRENT)?;
-            Some((kernel_cid(&profile.hypervisor, profile.cid)?, other.to_string()))
+            Some((self.profile(&other, CURRENT)?.kernel_cid()?, other.to_string()))
         });
         match used_cid(name.as_str(), Some(cid), &used.collect()) {
             Some(it) => Err(HostError::Refused(Box::new(it))),
@@ -193,13 +191,28 @@ pub fn built(
     path: &Path,
     request: &Request,
 ) -> Result<Built, Failure> {
+    let not_there = || fail(HostError::NotDescribed(name.clone(), path.to_owned()));
+    built_if_meant(build, name, path, request)?.ok_or_else(not_there)
+}
+
+/// As [`built`], and nothing where the description says that there is to be no machine (`enable`).
+///
+/// # Errors
+/// As there.
+pub fn built_if_meant(
+    build: &Builder<'_>,
+    name: &Name,
+    path: &Path,
+    request: &Request,
+) -> Result<Option<Built>, Failure> {
     let mut all = build(path, request)?;
     let at = match all.as_slice() {
+        [] => return Ok(None),
         [_] => Some(0),
         many => many.iter().position(|it| it.name == name.as_str()),
     };
     match at {
-        Some(at) => Ok(all.swap_remove(at)),
+        Some(at) => Ok(Some(all.swap_remove(at))),
         None => Err(fail(HostError::NotDescribed(name.clone(), path.to_owned()))),
     }
 }
@@ -215,8 +228,25 @@ pub(super) fn fail(error: HostError) -> Failure {
 /// [`Wanted`].
 ///
 /// # Errors
-/// Something could not be written. The machine has the old package or the new one.
+/// Another machine has what this one is to have alone; as for [`install_anyway`].
 pub fn install(
+    host: &Host<'_>,
+    name: &Name,
+    seen: Seen,
+    tree: &Tree,
+    facts: (Option<String>, bool, Option<bool>),
+) -> Result<Written, HostError> {
+    if seen.current_id() != Some(&Id::new(tree.hash().to_string())) {
+        host.stands_beside_others(name, &Profile::of_tree(tree))?;
+    }
+    install_anyway(host, name, seen, tree, facts)
+}
+
+/// As [`install`], for somebody who knows what the other machines are going to be.
+///
+/// # Errors
+/// Something could not be written. The machine has the old package or the new one.
+pub fn install_anyway(
     host: &Host<'_>,
     name: &Name,
     mut seen: Seen,
@@ -225,7 +255,7 @@ pub fn install(
 ) -> Result<Written, HostError> {
     let (source, declarative, autostart) = facts;
     let hash = tree.hash();
-    let profile = Profile::of(&from_tree(tree));
+    let profile = Profile::of_tree(tree);
     let wanted = Wanted {
         package: Id::new(hash.to_string()),
         directory: hash.directory(),
@@ -241,9 +271,6 @@ pub fn install(
         seen.current.iter_mut().for_each(|it| it.package = None);
     }
     let (outcome, actions) = change::install(&seen, &wanted);
-    if outcome != Outcome::Same {
-        host.stands_beside_others(name, &profile)?;
-    }
     let differences = match (outcome, host.package(name, CURRENT)) {
         (Outcome::Changed, Some(before)) => {
             Place(before).read().map(|before| difference(&before, tree)).unwrap_or_default()

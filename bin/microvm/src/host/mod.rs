@@ -4,9 +4,9 @@
 //!
 //! Owns the state directory (`/var/lib/microvms`), the units, and starting and stopping with a
 //! service manager or without. Decisions are pure: [`change`] (what to do to a machine), [`list`]
-//! (what to say of it), [`apply`] (what the declared machines come to), [`units`] and [`generator`]
-//! (texts). [`Host`] looks and acts. How a description becomes a package is told to it, as a
-//! [`Builder`].
+//! (what to say of it), [`apply`] (what the declared machines come to), [`turns`] (in which order),
+//! [`units`] and [`generator`] (texts). [`Host`] looks and acts. How a description becomes a
+//! package is told to it, as a [`Builder`].
 
 mod account;
 pub mod apply;
@@ -33,6 +33,7 @@ pub mod settings;
 mod ssh;
 #[cfg(test)]
 mod tests;
+pub mod turns;
 pub mod units;
 mod volume;
 
@@ -54,7 +55,7 @@ pub use error::HostError;
 pub use hands::Hands;
 pub(crate) use images::hash_of;
 pub(crate) use install::prepare;
-pub use install::{Written, built, install};
+pub use install::{Written, built, built_if_meant, install, install_anyway};
 pub use name::Name;
 pub(crate) use service::become_program;
 pub use service::{Activity, Manager};

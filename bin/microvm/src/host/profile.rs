@@ -6,8 +6,10 @@
 
 use serde_json::Value;
 
+use super::look::from_tree;
 use super::seen::Id;
-use crate::package::RUNNER;
+use crate::package::{RUNNER, Tree};
+use crate::validate::kernel_cid;
 
 /// The link of other tools' packages to the system in them.
 pub const SYSTEM: &str = "share/microvm/system";
@@ -51,6 +53,10 @@ pub struct Profile {
     pub writes: Vec<String>,
     /// Directories that daemons serve to it, as the description names them.
     pub served: Vec<String>,
+    /// Whether it is to start at boot.
+    pub autostart: bool,
+    /// Whether it is to be restarted when it runs and was changed.
+    pub restart_if_changed: bool,
     /// Block devices that it uses.
     pub devices: Vec<String>,
     /// Where its kernel, initial file system and root image are.
@@ -67,6 +73,12 @@ pub const SHUTDOWN_TIMEOUT: u64 = 90;
 pub const FILE_KEYS: [&str; 4] = ["kernel", "vmlinux", "initrdPath", "storeDisk"];
 
 impl Profile {
+    /// The profile of a package in memory.
+    #[must_use]
+    pub fn of_tree(tree: &Tree) -> Self {
+        Self::of(&from_tree(tree))
+    }
+
     /// The profile of the package whose files `read` gives.
     #[must_use]
     pub fn of(read: &dyn Fn(&str) -> Option<Vec<u8>>) -> Self {
@@ -108,10 +120,18 @@ impl Profile {
                 .filter(|it| field(it, "proto") == Some("virtiofs"))
                 .filter_map(|it| field(it, "source").map(str::to_owned))
                 .collect(),
+            autostart: config.get("autostart").and_then(Value::as_bool) != Some(false),
+            restart_if_changed: flag(config, "/restartIfChanged"),
             devices: devices(config),
             files: FILE_KEYS.map(|key| string(&format!("/{key}"))),
             paths: paths(config),
         }
+    }
+
+    /// The address that it takes in the kernel of the host.
+    #[must_use]
+    pub fn kernel_cid(&self) -> Option<u32> {
+        kernel_cid(&self.hypervisor, self.cid)
     }
 
     /// Whether guests are reached through the kernel's vsock, not through a socket of the

@@ -2,6 +2,7 @@
 //! The commands of a host as processes, on a root directory of their own. No service manager; what
 //! stands for ssh runs the other host's command here, on a root of its own.
 
+mod apply;
 mod doctor;
 mod forms;
 mod life;
@@ -262,26 +263,6 @@ fn a_package_of_another_tool_has_no_options_to_show() {
 }
 
 #[test]
-fn declared_machines_are_planned_first() {
-    let ground = Ground::new("apply");
-    ground.describe("root/etc/microvm/vms.d/a.toml", 256);
-    ground.describe("root/etc/microvm/vms.d/b.toml", 0);
-    let (status, out, err) = ground.run(&["host", "apply", "--dry-run"]);
-    assert_eq!(status, Some(3), "{err}");
-    let lines: Vec<&str> = out.lines().collect();
-    assert!(lines[0].starts_with("+ a: create (") && lines[1].starts_with("! b: "), "{out}");
-    assert!(!ground.0.join("root/var").exists());
-    fs::remove_file(ground.0.join("root/etc/microvm/vms.d/b.toml")).expect("removed");
-    ground.said(&["host", "apply"]);
-    assert!(ground.said(&["host", "apply", "-j", "2"]).starts_with("= a: same ("));
-    assert_eq!(ground.run(&["update", "a"]).0, Some(5));
-    fs::remove_file(ground.0.join("root/etc/microvm/vms.d/a.toml")).expect("removed");
-    assert!(ground.said(&["host", "apply"]).starts_with("! a: orphan"));
-    assert!(ground.said(&["host", "apply", "--prune"]).ends_with("its data stays\n"));
-    assert_eq!(ground.said(&["list"]), "");
-}
-
-#[test]
 fn an_installation_is_whole_and_done_once() {
     let ground = Ground::new("install");
     let shown = ground.said(&["host", "install", "--dry-run"]);
@@ -295,6 +276,10 @@ fn an_installation_is_whole_and_done_once() {
     assert!(second.lines().all(|line| line.starts_with("= /etc/")), "{second}");
     let link = ground.0.join("root/etc/systemd/system-generators/microvm-generator");
     assert_eq!(fs::read_link(link).expect("a link"), Path::new(PROGRAM));
+    let units = "/etc/systemd/system";
+    let wanted = format!("root{units}/microvms.target.wants/microvms-autostart.service");
+    let late = fs::read_link(ground.0.join(wanted)).expect("a link");
+    assert_eq!(late, Path::new(units).join("microvms-autostart.service"));
     // Called by its other name it is the generator, which without machines writes nothing.
     let generator = ground.0.join("microvm-generator");
     symlink(PROGRAM, &generator).expect("a link");

@@ -1,31 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `microvm host install`, `host apply` and `host doctor`.
+//! `microvm host install` and `host doctor`, and the way to `host apply`.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use plinth::config::layers::Layer;
-use plinth::config::toml::Problems;
 use plinth::err::{FAILED, Failure, tell};
 use plinth::file::replace_atomic;
 
 use super::super::load::no_action;
-use super::super::{Args, CONFLICT, INVALID, World};
+use super::super::{Args, World};
+use super::apply::apply;
 use super::{fail, name, usage, word};
-use crate::host::apply::{Decision, Entry, There, entry, is_wanted, plan};
 use crate::host::change::{self, CURRENT};
-use crate::host::seen::Id;
 use crate::host::units::{Piece, pieces};
-use crate::host::{
-    Built, Hands, Host, HostError, Level, Manager, Name, Request, built, doctor, install, prepare,
-};
-use crate::parallel::parallel;
+use crate::host::{Hands, Host, HostError, Level, Manager, Name, doctor};
 
-/// The declared machines.
-const DECLARED: &str = "/etc/microvm/vms.d";
 /// The bridges that QEMU's helper may use.
 const BRIDGES: &str = "/etc/qemu/bridge.conf";
 
@@ -168,133 +159,6 @@ fn drop_in(host: &Host<'_>, name: &Name) -> Result<(), HostError> {
         return Ok(());
     };
     Hands::new(host, name).carry_out(&[change::Action::WriteDropIn(text)], None)
-}
-
-/// The files of `vms.d`, in the order of their names.
-fn entries(host: &Host<'_>) -> Result<Vec<Entry>, Failure> {
-    let files = match host.root.list(DECLARED) {
-        Ok(files) => files,
-        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(fail(HostError::io("read", DECLARED)(error))),
-    };
-    let (mut entries, mut problems) = (Vec::new(), Vec::new());
-    for file in files {
-        let Some(stem) = file.strip_suffix(".toml").filter(|it| !it.starts_with('.')) else {
-            continue;
-        };
-        let name = Name::parse(stem).ok_or_else(|| fail(HostError::BadName(stem.to_owned())))?;
-        let path = PathBuf::from(format!("{DECLARED}/{file}"));
-        let text =
-            host.root.read_text(&path).map_err(HostError::io("read", &path)).map_err(fail)?;
-        match entry(&name, Layer { path, text }) {
-            Ok(entry) => entries.push(entry),
-            Err(found) => problems.extend(found.0),
-        }
-    }
-    if problems.is_empty() { Ok(entries) } else { Err(Failure::new(INVALID, Problems(problems))) }
-}
-
-/// The description that an entry is built from.
-fn description(host: &Host<'_>, entry: &Entry) -> PathBuf {
-    match &entry.source {
-        Some(source) => host.root.join(source),
-        None => host.root.join(format!("{DECLARED}/{}.toml", entry.name)),
-    }
-}
-
-fn apply(args: &Args, host: &Host<'_>, world: &mut World<'_>) -> Result<u8, Failure> {
-    let entries = entries(host)?;
-    let running = host.activities().map_err(fail)?;
-    let mut there = BTreeMap::new();
-    for name in host.names().map_err(fail)? {
-        let active = running.get(&name).is_some_and(|it| it.active);
-        there.insert(name.clone(), There { seen: host.look(&name).map_err(fail)?, active });
-    }
-    let wanted: Vec<(Name, PathBuf, Request)> = entries
-        .iter()
-        .filter(|entry| is_wanted(entry, there.get(&entry.name)))
-        .map(|entry| {
-            let declarative = entry.source.is_none();
-            let request = Request { declarative, ..Request::default() };
-            (entry.name.clone(), description(host, entry), request)
-        })
-        .collect();
-    let build = host.build;
-    let done = parallel(&wanted, args.host.jobs, &|(name, path, request)| {
-        built(build, name, path, request).map_err(|failure| failure.to_string())
-    });
-    let builds: BTreeMap<Name, Result<Built, String>> =
-        wanted.into_iter().map(|(name, ..)| name).zip(done).collect();
-    let ids = builds.iter().map(|(name, built)| {
-        let id = built.as_ref().map(|it| Id::new(it.tree.hash().to_string()));
-        (name.clone(), id.map_err(Clone::clone))
-    });
-    let plan = plan(&entries, &there, &ids.collect());
-    let mut text = String::new();
-    for (name, decision) in &plan {
-        let told = plinth::text::escape_control(&decision.to_string()).into_owned();
-        text.push_str(&format!("{} {name}: {told}\n", decision.sign()));
-    }
-    world.print(&text)?;
-    let is_refused = plan.values().any(|it| matches!(it, Decision::Refused(_)));
-    if !args.host.dry_run {
-        for (name, decision) in &plan {
-            let entry = entries.iter().find(|entry| entry.name == *name);
-            let built = builds.get(name).and_then(|it| it.as_ref().ok());
-            make_so(args, host, world, (name, decision), entry.zip(built))?;
-        }
-    }
-    let is_wrong = builds.values().any(Result::is_err);
-    Ok(if is_wrong {
-        INVALID
-    } else if is_refused {
-        CONFLICT
-    } else {
-        0
-    })
-}
-
-/// Carries out one line of the plan.
-fn make_so(
-    args: &Args,
-    host: &Host<'_>,
-    world: &mut World<'_>,
-    (name, decision): (&Name, &Decision),
-    built: Option<(&Entry, &Built)>,
-) -> Result<(), Failure> {
-    match (decision, built) {
-        (
-            Decision::Create(_) | Decision::Update { .. } | Decision::Same(_),
-            Some((entry, built)),
-        ) => {
-            built.warnings.iter().for_each(tell);
-            prepare(host, name).map_err(fail)?;
-            let lock = host.lock(name).map_err(fail)?;
-            let seen = host.look(name).map_err(fail)?;
-            let source = match &entry.update_source {
-                Some(later) => host.root.join(later),
-                None => description(host, entry),
-            };
-            let source = Some(source.to_string_lossy().into_owned());
-            let facts = (source, entry.source.is_none(), Some(entry.autostart));
-            install(host, name, seen, &built.tree, facts).map_err(fail)?;
-            host.serve(name).map_err(fail)?;
-            drop(lock);
-            if matches!(decision, Decision::Update { restart: true, .. }) {
-                world.print(&format!("Rebooting MicroVM {name}\n"))?;
-                super::running::restart_names(host, std::slice::from_ref(name), true)?;
-            }
-            Ok(())
-        }
-        (Decision::Orphan, _) if args.host.prune => {
-            if host.activity(name).map_err(fail)?.active {
-                super::running::stop_names(host, std::slice::from_ref(name), true)?;
-            }
-            host.remove(name, true)?;
-            world.print(&format!("Removed MicroVM {name}, its data stays\n"))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn look(args: &Args, host: &Host<'_>, world: &mut World<'_>) -> Result<u8, Failure> {

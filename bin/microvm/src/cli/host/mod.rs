@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The commands that manage the machines of this host: the words around [`crate::host`].
 
+mod apply;
 mod deploy;
 mod internal;
 mod list;
