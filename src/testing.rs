@@ -181,7 +181,8 @@ impl<R> Patient<R> {
         &mut self.inner
     }
 
-    fn within(inner: R, limit: Duration) -> Self {
+    /// The same with a limit of its own.
+    pub fn within(inner: R, limit: Duration) -> Self {
         Self { inner, deadline: Time::monotonic() + limit }
     }
 }

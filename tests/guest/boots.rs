@@ -8,6 +8,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use plinth::proc::{self, Ending, Limits};
 use rig::host::kinds;
 use rig::host::run::{Options, run};
 use rig::inside::wait::{until, until_found};
@@ -106,15 +107,15 @@ scenarios! {
 
 #[test]
 fn root_the_demonstration_ends_with_the_table_and_ok() {
-    let shown = Command::new(env!("CARGO_BIN_EXE_guest"))
-        .args(["demo", "--kernel", "6.12"])
-        .output()
-        .expect("the demonstration starts");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_guest"));
+    command.args(["demo", "--kernel", "6.12"]);
+    let limits = Limits { time: Duration::from_secs(1200), output: 8 << 20 };
+    let shown = proc::run(command, limits).expect("the demonstration starts");
     let text = String::from_utf8_lossy(&shown.stdout);
     let lines: Vec<&str> = text.lines().collect();
     let (last, table) = lines.split_last().expect("it says something");
     let rows: Vec<&&str> = table.iter().rev().take_while(|line| line.starts_with("nvme")).collect();
-    assert_eq!((*last, rows.len(), shown.status.code()), ("demo: ok", 4, Some(0)), "{text}");
+    assert_eq!((*last, rows.len(), shown.ending), ("demo: ok", 4, Ending::Exited(0)), "{text}");
     assert!(table[table.len() - 5].starts_with("DEVICE"), "{text}");
     assert!(rows.iter().any(|row| row.contains(":epsilon")), "{text}");
     assert!(!rows.iter().any(|row| row.contains(":beta")), "{text}");

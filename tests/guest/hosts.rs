@@ -9,9 +9,11 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
 
+use plinth::proc::{Ending, Output};
+use plinth::testing::{LONG, Patient, ended, joined, ready};
 use rig::host::build;
 use rig::host::lab::Lab;
 use rig::host::machine;
@@ -49,7 +51,11 @@ fn describe(remote: &Remote, memory: u32) -> Outcome {
 /// What was said: status, standard output, standard error.
 fn told(output: &Output) -> (Option<i32>, String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code(), text(&output.stdout), text(&output.stderr))
+    let status = match output.ending {
+        Ending::Exited(status) => Some(status),
+        _ => None,
+    };
+    (status, text(&output.stdout), text(&output.stderr))
 }
 
 /// Runs a deployment that succeeds; what it printed.
@@ -126,7 +132,7 @@ fn broken_on_the_way() -> Outcome {
     assert_eq!(status, Some(0));
     let pack = "cd package && find bin share -type f | tar -cf ../whole.tar -T - && \
                 head -c 100000 ../whole.tar >../half.tar";
-    assert!(remote.run(Path::new("sh"), &["-c", pack])?.status.success());
+    assert!(remote.run(Path::new("sh"), &["-c", pack])?.success());
     let line = format!("microvm internal import web1 {:064x}", 7);
     for (file, why) in
         [("whole.tar", "the package is not the one"), ("half.tar", "not a package: ")]
@@ -263,7 +269,7 @@ impl Guest {
 
     /// Answers one connection after the other: each with a line, and then with a daemon or with
     /// the end.
-    fn listen(&self, answers: &'static [&'static str]) -> Outcome<JoinHandle<io::Result<String>>> {
+    fn listen(&self, answers: &'static [&'static str]) -> Outcome<JoinHandle<Heard>> {
         let path = self.socket();
         drop(fs::remove_file(&path));
         let listener = UnixListener::bind(path)?;
@@ -271,10 +277,11 @@ impl Guest {
         Ok(std::thread::spawn(move || {
             let mut heard = String::new();
             for answer in answers {
-                let (mut stream, _) = listener.accept()?;
+                let (mut stream, _) = ready(&listener).accept()?;
+                stream.set_write_timeout(Some(LONG))?;
                 let mut byte = [0];
                 while byte != *b"\n" {
-                    stream.read_exact(&mut byte)?;
+                    Patient::new(&stream).read_exact(&mut byte)?;
                     heard.push(char::from(byte[0]));
                 }
                 stream.write_all(answer.as_bytes())?;
@@ -282,12 +289,10 @@ impl Guest {
                     let (input, output) =
                         (OwnedFd::from(stream.try_clone()?), OwnedFd::from(stream));
                     let words: Vec<&str> = daemon.split(' ').collect();
-                    Command::new("timeout")
-                        .arg("300")
-                        .args(words)
-                        .stdin(input)
-                        .stdout(output)
-                        .status()?;
+                    let mut command = Command::new("timeout");
+                    command.args(["--kill-after=5", "100"]).args(words);
+                    command.stdin(input).stdout(output).stderr(Stdio::null());
+                    ended(&mut command.spawn()?);
                 }
             }
             Ok(heard)
@@ -299,10 +304,6 @@ impl Drop for Guest {
     fn drop(&mut self) {
         drop(self.run(&["stop", "--root", "r", "mux", "deaf"]));
     }
-}
-
-fn joined(listener: JoinHandle<io::Result<String>>) -> Outcome<String> {
-    Ok(listener.join().map_err(|_| "the listener died")??)
 }
 
 fn commands_in_a_machine() -> Outcome {
@@ -358,6 +359,9 @@ fn commands_in_a_machine() -> Outcome {
     assert_eq!(joined(listener)?, "CONNECT 2222\n");
     Ok(())
 }
+
+/// What a listener heard.
+type Heard = io::Result<String>;
 
 fn judge(outcome: Outcome) {
     if let Err(error) = outcome {

@@ -5,20 +5,23 @@
 use std::error::Error;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use plinth::testing::Patient;
 use rig::host::build;
 use rig::host::lab::Lab;
-use rig::host::machine::Machine;
+use rig::host::machine::{Machine, run};
 use rig::scenarios::Kernel;
 
-type Outcome = Result<(), Box<dyn Error>>;
+type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
 const DISKS: [&str; 4] = ["virtio_mmio", "virtio_pci", "virtio_blk", "erofs"];
 const LIMIT: Duration = Duration::from_secs(60);
+/// For a command that builds guests, or boots several.
+const EXAMPLE_LIMIT: Duration = Duration::from_secs(900);
 
 /// The description of a machine with something of everything.
 fn described(machine: &str, port: u16) -> String {
@@ -72,7 +75,7 @@ fn machine_type(machine: &str) -> Outcome {
         fs::write(at.join("root/file"), "in the root image\n")?;
         let mut making = Command::new(&program);
         making.args(["image", "build", "vm.toml"]).current_dir(at);
-        if making.status()?.success() { Ok(Vec::new()) } else { Err(io::Error::other("no image")) }
+        run(making, LIMIT).map(|_| Vec::new()).map_err(|error| io::Error::other(error.to_string()))
     })?;
 
     // The root image is the first disk, and cannot be written.
@@ -121,12 +124,41 @@ fn free_port() -> io::Result<u16> {
 
 /// Asks a web server for its first page.
 fn fetch(port: u16) -> io::Result<String> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_read_timeout(Some(LIMIT))?;
+    let mut stream = connect(port)?;
     stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
     let mut text = String::new();
-    stream.read_to_string(&mut text)?;
+    Patient::within(&stream, LIMIT).read_to_string(&mut text)?;
     Ok(text)
+}
+
+fn connect(port: u16) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), LIMIT)?;
+    stream.set_write_timeout(Some(LIMIT))?;
+    Ok(stream)
+}
+
+/// A network namespace with a name, gone with the test.
+struct Space(String);
+
+impl Space {
+    fn new(what: &str) -> Outcome<Self> {
+        let name = format!("{what}-{}", std::process::id());
+        ip(&["netns", "add", &name])?;
+        Ok(Self(name))
+    }
+}
+
+impl Drop for Space {
+    fn drop(&mut self) {
+        // What went wrong before is what is told.
+        drop(ip(&["netns", "del", &self.0]));
+    }
+}
+
+fn ip(words: &[&str]) -> Outcome<String> {
+    let mut command = Command::new("ip");
+    command.args(words);
+    run(command, LIMIT)
 }
 
 /// The description of a machine with two processors and one disk, on which `more` follows.
@@ -143,32 +175,22 @@ fn small(name: &str, machine: &str, more: &str) -> String {
 fn tap() -> Outcome {
     let more = "[[interfaces]]\ntype = \"tap\"\nid = \"vm-tap\"\nmac = \"02:00:00:00:00:02\"\n";
     let modules = ["virtio_pci", "virtio_net"];
-    let space = format!("machines-{}", std::process::id());
-    let ip = |words: &[&str]| -> io::Result<String> {
-        let output = Command::new("ip").args(words).output()?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        if output.status.success() { Ok(text) } else { Err(io::Error::other(format!("{words:?}"))) }
-    };
-    ip(&["netns", "add", &space])?;
-    let enter = ["ip", "netns", "exec", &space].map(str::to_owned).to_vec();
+    let space = Space::new("machines")?;
+    let enter = ["ip", "netns", "exec", &space.0].map(str::to_owned).to_vec();
     let toml = small("t-tap", "q35", more);
-    let outcome = (|| -> Outcome {
-        let mut vm = Machine::start("tap", Kernel::V6_1, &modules, &toml, |at| {
-            // The script of the package makes the tap; the machine then runs beside it.
-            let both = "cd \"$0\" && MICROVM_USER=root package/bin/tap-up && exec \"$1\"";
-            let at = at.to_string_lossy().into_owned();
-            Ok([enter.clone(), ["sh", "-c", both, &at].map(str::to_owned).to_vec()].concat())
-        })?;
-        ip(&["-n", &space, "addr", "add", "10.9.0.1/24", "dev", "vm-tap"])?;
-        let details = ip(&["-n", &space, "-d", "link", "show", "vm-tap"])?;
-        assert!(details.contains("multi_queue"), "{details}");
-        vm.guest("ifconfig eth0 10.9.0.2")?;
-        assert_eq!(vm.guest("ls -d /sys/class/net/eth0/queues/rx-* | wc -l")?.trim(), "2");
-        vm.guest("ping -c 2 -W 20 10.9.0.1")?;
-        vm.stop()
-    })();
-    ip(&["netns", "del", &space])?;
-    outcome
+    let mut vm = Machine::start("tap", Kernel::V6_1, &modules, &toml, |at| {
+        // The script of the package makes the tap; the machine then runs beside it.
+        let both = "cd \"$0\" && MICROVM_USER=root package/bin/tap-up && exec \"$1\"";
+        let at = at.to_string_lossy().into_owned();
+        Ok([enter, ["sh", "-c", both, &at].map(str::to_owned).to_vec()].concat())
+    })?;
+    ip(&["-n", &space.0, "addr", "add", "10.9.0.1/24", "dev", "vm-tap"])?;
+    let details = ip(&["-n", &space.0, "-d", "link", "show", "vm-tap"])?;
+    assert!(details.contains("multi_queue"), "{details}");
+    vm.guest("ifconfig eth0 10.9.0.2")?;
+    assert_eq!(vm.guest("ls -d /sys/class/net/eth0/queues/rx-* | wc -l")?.trim(), "2");
+    vm.guest("ping -c 2 -W 20 10.9.0.1")?;
+    vm.stop()
 }
 
 /// Directories of the host by both protocols, and a display.
@@ -204,7 +226,7 @@ fn shares() -> Outcome {
         assert_eq!(fs::read_to_string(vm.directory.join(name).join("answer"))?, "back\n");
     }
     let mut banner = [0; 4];
-    TcpStream::connect(("127.0.0.1", port))?.read_exact(&mut banner)?;
+    Patient::within(&connect(port)?, LIMIT).read_exact(&mut banner)?;
     assert_eq!(&banner, b"RFB ");
     vm.stop()
 }
@@ -215,28 +237,25 @@ fn examples(name: &str) -> Result<(PathBuf, PathBuf), Box<dyn Error>> {
     let program = build::microvm(lab.workspace())?.join("microvm");
     let at = lab.folder(name)?;
     let source = lab.workspace().join("bin/microvm/examples");
-    done(Command::new("cp").arg("-R").arg(source).arg(at.join("examples")))?;
+    let mut copy = Command::new("cp");
+    copy.arg("-R").arg(source).arg(at.join("examples"));
+    run(copy, LIMIT)?;
     let mut build = Command::new("sh");
     build.arg(at.join("examples/guest/build.sh"));
     build.arg("-k").arg(lab.kernel(Kernel::V6_1)?);
     build.arg("-m").arg(lab.modules(Kernel::V6_1)?);
     build.arg("-s").arg(lab.server()?);
-    done(&mut build)?;
+    run(build, EXAMPLE_LIMIT)?;
     Ok((program, at))
-}
-
-fn done(command: &mut Command) -> Outcome {
-    let output = command.output()?;
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said).into_owned();
-    if output.status.success() { Ok(()) } else { Err(format!("{command:?}: {said}").into()) }
 }
 
 /// The examples that need no set-up, tested by the command that users have for it.
 fn default_examples() -> Outcome {
     let (program, at) = examples("machine-examples")?;
     let words = ["test-examples", "--parallel", "--accel", "tcg", "--dir", "examples"];
-    done(Command::new("timeout").arg("900").arg(program).args(words).current_dir(&at))?;
+    let mut test = Command::new(program);
+    test.args(words).current_dir(&at);
+    run(test, EXAMPLE_LIMIT)?;
     Ok(fs::remove_dir_all(&at)?)
 }
 
@@ -247,21 +266,17 @@ fn bridge_example() -> Outcome {
                      tap={vhost=false}}]";
     let mut build = Command::new(program);
     build.args(["build", "--set", "qemu.accel=\"tcg\"", "--set", "mem=512", "--set", interface]);
-    done(build.args(["-o", "package", "examples/btf-vhost/vm.toml"]).current_dir(&at))?;
-    let space = format!("bridge-{}", std::process::id());
-    done(Command::new("ip").args(["netns", "add", &space]))?;
+    build.args(["-o", "package", "examples/btf-vhost/vm.toml"]).current_dir(&at);
+    run(build, LIMIT)?;
+    let space = Space::new("bridge")?;
     let inside = |script: &str| {
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &space, "timeout", "600", "sh", "-c", script]);
-        done(command.current_dir(&at))
+        command.args(["netns", "exec", &space.0, "sh", "-c", script]).current_dir(&at);
+        run(command, EXAMPLE_LIMIT)
     };
-    let outcome = (|| -> Outcome {
-        inside("ip link set lo up && package/bin/microvm-setup-network")?;
-        inside("[ -e /sys/class/net/microvm-br0/brif/vm-btf ] && package/bin/microvm-test")?;
-        inside("package/bin/microvm-teardown-network && [ \"$(ip -br link | wc -l)\" = 1 ]")
-    })();
-    done(Command::new("ip").args(["netns", "del", &space]))?;
-    outcome?;
+    inside("ip link set lo up && package/bin/microvm-setup-network")?;
+    inside("[ -e /sys/class/net/microvm-br0/brif/vm-btf ] && package/bin/microvm-test")?;
+    inside("package/bin/microvm-teardown-network && [ \"$(ip -br link | wc -l)\" = 1 ]")?;
     Ok(fs::remove_dir_all(&at)?)
 }
 

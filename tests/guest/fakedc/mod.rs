@@ -160,7 +160,7 @@ impl Fake {
     /// Tells the hosts that the log changed, whether or not it did.
     pub fn raise_event(&self) {
         lock(&self.shared).changes += 1;
-        self.nudge();
+        self.forget_the_gone();
     }
 
     /// Behaves as told from now on.
@@ -182,9 +182,9 @@ impl Fake {
         lock(&self.shared).seen.clone()
     }
 
-    /// Wakes the sessions, which sleep in a read with a time limit; nothing to do but to wait for
-    /// it.
-    fn nudge(&self) {
+    /// Lets go of connections that have ended. The others see the change themselves: their reads
+    /// have a time limit.
+    fn forget_the_gone(&self) {
         let mut state = lock(&self.shared);
         state.streams.retain(|stream| stream.peer_addr().is_ok());
     }

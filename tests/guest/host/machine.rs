@@ -11,8 +11,11 @@ use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+
+use plinth::proc::{self, Limits};
+use plinth::testing::Patient;
 
 use super::cpio::Archive;
 use super::lab::Lab;
@@ -23,7 +26,9 @@ use crate::scenarios::Kernel;
 /// For an emulated machine to boot while others do.
 const BOOT_LIMIT: Duration = Duration::from_secs(180);
 /// For a command in the guest, and for a machine to end.
-const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+const ANSWER_LIMIT: Duration = Duration::from_secs(180);
+/// Kept of what a guest or a program says at a time; one that says more is cut off.
+const TEXT_BYTES_MAX: usize = 8 << 20;
 /// What process 1 of the guest says when it listens.
 const READY: &str = "@ready";
 /// What it says behind each command, before the status.
@@ -93,13 +98,9 @@ impl Machine {
         pack(&lab, kernel, modules, &directory.join("initrd"))?;
         fs::write(directory.join("vm.toml"), toml)?;
         let wrapper = prepare(&directory)?;
-        let built = Command::new(&program)
-            .args(["build", "vm.toml", "-o", "package"])
-            .current_dir(&directory)
-            .output()?;
-        if !built.status.success() {
-            return Err(format!("microvm build: {}", said(&built)).into());
-        }
+        let mut build = Command::new(&program);
+        build.args(["build", "vm.toml", "-o", "package"]).current_dir(&directory);
+        run(build, BOOT_LIMIT)?;
         // Should this process be killed, the machine goes too.
         let words = ["setpriv", "--pdeathsig", "KILL"].map(str::to_owned);
         let words: Vec<String> = words.into_iter().chain(wrapper).collect();
@@ -119,8 +120,8 @@ impl Machine {
 
     /// Connects to the console, and waits until the guest is ready.
     fn listen(&mut self) -> Outcome<()> {
-        let socket = fs::read_to_string(self.directory.join("package/share/microvm/runner.json"))?;
-        let runner: serde_json::Value = serde_json::from_str(&socket)?;
+        let runner = fs::read(self.directory.join("package/share/microvm/runner.json"))?;
+        let runner: serde_json::Value = serde_json::from_slice(&runner)?;
         let name = runner["name"].as_str().unwrap_or_default();
         let path = self.directory.join(format!("{name}-console.sock"));
         let connect = || match UnixStream::connect(&path) {
@@ -128,14 +129,11 @@ impl Machine {
             Err(_) if self.child.try_wait()?.is_none() => Ok(None),
             Err(_) => Err(crate::inside::Trouble::new(format!("it ended: {}", self.errors()))),
         };
-        let found = {
-            let mut connect = connect;
-            until_found("the console is there", BOOT_LIMIT, &mut connect)
-        };
+        let found = until_found("the console is there", BOOT_LIMIT, connect);
         let (stream, _) = found.map_err(|trouble| trouble.to_string())?;
-        stream.set_read_timeout(Some(BOOT_LIMIT))?;
+        stream.set_write_timeout(Some(ANSWER_LIMIT))?;
         self.console = Some(stream);
-        self.read_until(READY)?;
+        self.read_until(READY, BOOT_LIMIT)?;
         Ok(())
     }
 
@@ -144,10 +142,10 @@ impl Machine {
         fs::read_to_string(self.directory.join("err")).unwrap_or_default()
     }
 
-    /// Reads the console until a line that begins with `end`; gives the text before it, and the
-    /// line.
-    fn read_until(&mut self, end: &str) -> Outcome<(String, String)> {
-        let console = self.console.as_mut().ok_or("no console")?;
+    /// Reads the console until a line that begins with `end`, all of it within `limit`; gives the
+    /// text before it, and the line.
+    fn read_until(&mut self, end: &str, limit: Duration) -> Outcome<(String, String)> {
+        let mut console = Patient::within(self.console.as_mut().ok_or("no console")?, limit);
         let mut text = String::new();
         let mut piece = [0; 4096];
         loop {
@@ -158,6 +156,9 @@ impl Machine {
                     return Ok((text.get(..before).unwrap_or_default().replace('\r', ""), line));
                 }
                 before += line.len();
+            }
+            if text.len() > TEXT_BYTES_MAX {
+                return Err(format!("the guest says too much and no {end:?}").into());
             }
             let got = match console.read(&mut piece) {
                 Ok(0) => return Err(format!("the console closed behind {text:?}").into()),
@@ -174,10 +175,9 @@ impl Machine {
     /// Its status was not zero, or it did not answer.
     pub fn guest(&mut self, line: &str) -> Outcome<String> {
         let console = self.console.as_mut().ok_or("no console")?;
-        console.set_read_timeout(Some(ANSWER_LIMIT))?;
         console.write_all(line.as_bytes())?;
         console.write_all(b"\n")?;
-        let (text, end) = self.read_until(DONE)?;
+        let (text, end) = self.read_until(DONE, ANSWER_LIMIT)?;
         // A line feed of our own stands before the status, for output that has none.
         let text = text.strip_suffix('\n').unwrap_or(&text).to_owned();
         match end.trim_start_matches(DONE) {
@@ -191,15 +191,9 @@ impl Machine {
     /// # Errors
     /// It failed.
     pub fn script(&self, name: &str, words: &[&str]) -> Outcome<String> {
-        let output = Command::new(self.directory.join("package/bin").join(name))
-            .args(words)
-            .current_dir(&self.directory)
-            .output()?;
-        if output.status.success() {
-            Ok(said(&output))
-        } else {
-            Err(format!("{name} {words:?}: {}", said(&output)).into())
-        }
+        let mut command = Command::new(self.directory.join("package/bin").join(name));
+        command.args(words).current_dir(&self.directory);
+        run(command, BOOT_LIMIT)
     }
 
     /// The program under test.
@@ -239,8 +233,20 @@ impl Drop for Machine {
     }
 }
 
-/// What a program said, on both ways.
-fn said(output: &Output) -> String {
+/// Runs a program that ends well within `limit`; what it said, on both ways. One that does not end
+/// is killed with its process group.
+///
+/// # Errors
+/// It cannot be started, fails, or does not end.
+pub fn run(command: Command, limit: Duration) -> Outcome<String> {
+    let what = format!("{command:?}");
+    let limits = Limits { time: limit, output: TEXT_BYTES_MAX };
+    let output = proc::run(command, limits).map_err(|error| format!("{what}: {error}"))?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    text(&output.stdout) + &text(&output.stderr)
+    let said = text(&output.stdout) + &text(&output.stderr);
+    if output.success() {
+        Ok(said)
+    } else {
+        Err(format!("{what}: {:?}: {said}", output.ending).into())
+    }
 }

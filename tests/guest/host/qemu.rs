@@ -74,6 +74,8 @@ pub enum Ending {
     Quit,
     /// The deadline came first.
     TimedOut,
+    /// It said more than is kept of a report.
+    TooMuchOutput,
 }
 
 /// What a run left behind.
@@ -185,7 +187,10 @@ impl Machine<'_> {
         let mut piece = [0; 4096];
         loop {
             let left = Time::monotonic().until(deadline);
-            if left.is_zero() || total > REPORT_BYTES_MAX {
+            if total > REPORT_BYTES_MAX {
+                return Ok((lines, Ending::TooMuchOutput));
+            }
+            if left.is_zero() {
                 return Ok((lines, Ending::TimedOut));
             }
             let left = Timespec::try_from(left).map_err(io::Error::other)?;

@@ -11,9 +11,10 @@ use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::Duration;
 
+use plinth::proc::{self, Limits, Output};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::lab::{Lab, on_path};
@@ -21,8 +22,8 @@ use crate::inside::wait::until;
 
 /// For what goes on in the other host to come to its end.
 const END_LIMIT: Duration = Duration::from_secs(60);
-/// For a command; those that hang are killed.
-const COMMAND_LIMIT: &str = "300";
+/// For a command, and what it may say; those that hang are killed.
+const COMMAND_LIMITS: Limits = Limits { time: Duration::from_secs(300), output: 8 << 20 };
 
 /// Runs a command in a root directory: `enter ROOT PROGRAMS QEMU COMMAND`.
 const ENTER: &str = r#"#!/bin/sh
@@ -115,9 +116,8 @@ impl Remote {
         }
         for key in ["key", "other/etc/ssh/host_key"] {
             let words = ["-q", "-t", "ed25519", "-N", "", "-f", key];
-            let status =
-                Command::new("ssh-keygen").args(words).current_dir(&remote.directory).status()?;
-            if !status.success() {
+            let made = remote.run(Path::new("ssh-keygen"), &words)?;
+            if !made.success() {
                 return Err("ssh-keygen failed".into());
             }
         }
@@ -174,19 +174,19 @@ impl Remote {
         fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()).into())
     }
 
-    /// Runs a program on this side, where `ssh` knows the way; what it said, and its status.
+    /// Runs a program on this side, where `ssh` knows the way; what it said, and its end. What it
+    /// leaves behind may keep its output open: nobody waits for that.
     ///
     /// # Errors
     /// It cannot be started.
     pub fn run(&self, program: &Path, words: &[&str]) -> io::Result<Output> {
         let path = std::env::var("PATH").unwrap_or_default();
-        Command::new("timeout")
-            .arg(COMMAND_LIMIT)
-            .arg(program)
+        let mut command = Command::new(program);
+        command
             .args(words)
             .current_dir(&self.directory)
-            .env("PATH", format!("{}:{path}", self.directory.join("bin").display()))
-            .output()
+            .env("PATH", format!("{}:{path}", self.directory.join("bin").display()));
+        proc::run(command, COMMAND_LIMITS)
     }
 
     /// Runs a line there, with `input`.

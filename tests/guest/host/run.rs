@@ -222,7 +222,8 @@ mod tests {
         assert_eq!(judged(slice::from_ref(&talk), "", Ending::Said(1)), "failed");
         assert_eq!(judged(&[fail], "", Ending::Said(0)), "failed");
         assert_eq!(judged(slice::from_ref(&talk), "", Ending::Quit), "failed");
-        assert_eq!(judged(&[talk], "", Ending::TimedOut), "failed");
+        assert_eq!(judged(slice::from_ref(&talk), "", Ending::TimedOut), "failed");
+        assert_eq!(judged(&[talk], "", Ending::TooMuchOutput), "failed");
     }
 
     #[test]

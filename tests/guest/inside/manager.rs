@@ -9,7 +9,7 @@ use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use rustix::process::WaitOptions;
+use rustix::process::{Pid, WaitOptions, waitpid};
 
 use super::process::{self, Process, Said};
 use super::trouble::Naming;
@@ -122,6 +122,21 @@ fn entering<'a>(pid: &'a str, words: &[&'a str]) -> Vec<&'a str> {
     all
 }
 
+/// The children of this process, which is process 1, that live in another namespace of numbers:
+/// nobody was started there from here, but whoever loses a parent comes to process 1.
+fn cut_off() -> Vec<Pid> {
+    let lists = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let lists = lists.filter_map(|it| fs::read_to_string(it.path().join("children")).ok());
+    let is_inside = |pid: &i32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+        numbers.is_some_and(|numbers| numbers.split_whitespace().count() > 1)
+    };
+    let children = lists.collect::<String>();
+    let numbers = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+    numbers.filter(is_inside).filter_map(Pid::from_raw).collect()
+}
+
 impl Drop for Manager {
     fn drop(&mut self) {
         // Its process 1 goes with it, and with that everything inside.
@@ -130,10 +145,12 @@ impl Drop for Manager {
             return; // rebooted, and reaped
         }
         // Its namespace ends when all are reaped; those whose way in was cut off are ours to reap.
-        while let Ok(Some((pid, _))) = rustix::process::wait(WaitOptions::empty()) {
-            if pid.as_raw_nonzero().get().unsigned_abs() == self.child.id() {
-                break;
+        let over = || {
+            for pid in cut_off() {
+                let _ = waitpid(Some(pid), WaitOptions::NOHANG);
             }
-        }
+            !matches!(self.child.try_wait(), Ok(None))
+        };
+        drop(wait::until("the host is gone", LIMIT, over));
     }
 }

@@ -9,9 +9,11 @@ use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use plinth::sys::signal::{Signal, Signals};
 use plinth::sys::vsock;
+use plinth::testing::Patient;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::mount::{MountFlags, mount};
 use rustix::system::{RebootCommand, reboot};
@@ -27,6 +29,9 @@ pub const UP: &str = "nested: up";
 pub const PRESSED: &str = "nested: ctrl-alt-del was pressed";
 /// The port on which it answers, that of ssh.
 pub const PORT: u32 = 22;
+
+/// For the other side to close.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Where the host says how to reach its service manager.
 const CREDENTIAL: &str =
@@ -73,8 +78,8 @@ fn live() -> Outcome {
         if caller {
             let mut caller = File::from(rustix::net::accept(&listener)?);
             let mut said = String::new();
-            // Who goes too early is none of our business.
-            if caller.read_to_string(&mut said).is_ok() {
+            // Who goes too early, or does not finish, is none of our business.
+            if Patient::within(&caller, LIMIT).read_to_string(&mut said).is_ok() {
                 drop(write!(caller, "nested: heard {said}"));
             }
         }
@@ -90,6 +95,6 @@ fn tell(message: &str) -> Outcome {
     let mut relay = File::from(vsock::connect(vsock::HOST, port).named(address.trim())?);
     relay.write_all(message.as_bytes())?;
     rustix::net::shutdown(&relay, rustix::net::Shutdown::Write)?;
-    relay.read_to_end(&mut Vec::new())?;
+    Patient::within(&relay, LIMIT).read_to_end(&mut Vec::new()).named("the relay")?;
     Ok(())
 }
