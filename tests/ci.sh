@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 # Every CI stage, runnable by hand: `tests/ci.sh STAGE...`, or a group: `check`, `all`.
 #
-# Each stage's output goes to the terminal and to target/ci/STAGE.log. The end is a table of the
+# Each stage's output goes to the terminal and to ci/STAGE.log in cargo's target directory. The end is a table of the
 # tests that ran, by layer, and the line `N passed, N failed`; a failed stage that is no test counts
 # as one failure there, so that the line says zero only when everything is well.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 : "${CARGO:=cargo}" "${SEEDS:=300}" "${FUZZ_SECONDS:=60}" "${PART:=}"
-logs=target/ci
+target=${CARGO_TARGET_DIR:-target}
+logs=$target/ci
 CARGO_TERM_COLOR=never
 export CARGO_TERM_COLOR
 
@@ -69,7 +70,7 @@ stage_fuzz() {
 stage_sanitize() {
     RUSTC_BOOTSTRAP=1 RUSTFLAGS='-Z sanitizer=address' \
         $CARGO test --locked -p tinybpf --lib --bins --tests --no-fail-fast \
-        --target "$(uname -m)-unknown-linux-gnu" --target-dir target/sanitize \
+        --target "$(uname -m)-unknown-linux-gnu" --target-dir "$target/sanitize" \
         -- --skip root_objects_leave_nothing_open
 }
 
@@ -82,8 +83,9 @@ stage_guest() {
 
 stage_static() {
     ${MAKE:-make} --no-print-directory static CARGO="$CARGO"
+    built=$target/$(uname -m)-unknown-linux-gnu/release
     for program in stafd stacd stafctl stacctl stasadm microvm tinybpf; do
-        file=target/$(uname -m)-unknown-linux-gnu/release/$program
+        file=$built/$program
         # A program that asks for an interpreter would need shared libraries.
         if grep -aq /ld-linux "$file"; then
             echo "$file is not static"
@@ -92,8 +94,8 @@ stage_static() {
         ls -l "$file"
     done
     # Promised, and a bar of tests/bench.tsv.
-    if [ "$(stat -c %s "$file")" -gt 2200000 ]; then
-        echo "$file has grown beyond 2.2 MB"
+    if [ "$(stat -c %s "$built/tinybpf")" -gt 2200000 ]; then
+        echo "$built/tinybpf has grown beyond 2.2 MB"
         return 1
     fi
 }
@@ -116,7 +118,7 @@ stage_floor() {
     floor=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
     toolchain=$(rustup toolchain list 2>/dev/null | grep -m 1 "^$floor" | cut -d ' ' -f 1) || true
     if [ -n "$toolchain" ]; then
-        rustup run "$toolchain" cargo check --locked -p stas -p tinybpf -p microvm --target-dir target/floor
+        rustup run "$toolchain" cargo check --locked -p stas -p tinybpf -p microvm --target-dir "$target/floor"
     else
         echo "not run: the toolchain $floor is not installed"
     fi
@@ -164,9 +166,9 @@ golden_names() {
 
 # Reads test harness output; prints the table and the closing line. $1: stages failed without a test.
 summary() {
-    property_names | sort -u >$logs/property-names
-    golden_names | sort -u >$logs/golden-names
-    awk -v extra="$1" -v names=$logs/ '
+    property_names | sort -u >"$logs/property-names"
+    golden_names | sort -u >"$logs/golden-names"
+    awk -v extra="$1" -v names="$logs/" '
         BEGIN {
             while ((getline line < (names "property-names")) > 0) property[line] = 1
             while ((getline line < (names "golden-names")) > 0) golden[line] = 1
@@ -220,7 +222,6 @@ esac
 for name; do
     command -v "stage_$name" >/dev/null || { echo "tests/ci.sh: no stage '$name'" >&2; exit 2; }
 done
-target=${CARGO_TARGET_DIR:-target}
 rm -rf "$logs" "$target/bpf-kinds.tsv"
 mkdir -p "$logs"
 broken_stages=''

@@ -16,7 +16,8 @@ set -eu
 umask 022
 
 here=$(cd "$(dirname "$0")/.." && pwd)
-cache=${PLINTH_CACHE:-${CARGO_TARGET_DIR:-$here/target}/lab}
+# A relative one is so to the workspace, as for cargo and the tests.
+cache=$(cd "$here" && realpath -m "${PLINTH_CACHE:-${CARGO_TARGET_DIR:-target}/lab}")
 # The release whose kernels the guest boots, the one with the newest kernel that there is, and the
 # one that carries the reference.
 guest_suite=bookworm
@@ -171,13 +172,11 @@ kernel() {
   printf '%s\n' "$release" >"$into/ready"
 }
 
-# tree NAME PACKAGE... [-- PACKAGE...]: packages with every library in one unpacked tree, those behind
-# the dashes alone. Another list is fetched anew.
-tree() {
-  local into=$cache/$1 deb package with_libraries=() alone=()
+# fetched INTO PACKAGE... [-- PACKAGE...]: unpacks these with every library that they need into a fresh
+# directory, those behind the dashes alone. What an interrupted run has left is not unpacked with them.
+fetched() {
+  local into=$1 deb package with_libraries=() alone=()
   shift
-  [ "$(cat "$into/ready" 2>/dev/null)" != "$*" ] || return 0
-  private_lists "$guest_suite"
   say "fetching $*"
   rm -rf "$into"
   mkdir -p "$into"
@@ -186,13 +185,24 @@ tree() {
     with_libraries+=("$package")
   done
   alone=("${@:${#with_libraries[@]}+2}")
+  rm -f "$apt"/archives/*.deb
   private_apt apt-get install -y -qq --no-install-recommends --download-only "${with_libraries[@]}" \
     >/dev/null
-  [ ${#alone[@]} -eq 0 ] || (cd "$cache/apt/archives" && private_apt apt-get download -qq "${alone[@]}")
-  for deb in "$cache"/apt/archives/*.deb; do
+  [ ${#alone[@]} -eq 0 ] || (cd "$apt/archives" && private_apt apt-get download -qq "${alone[@]}")
+  for deb in "$apt"/archives/*.deb; do
     dpkg-deb -x "$deb" "$into"
   done
-  rm -f "$cache"/apt/archives/*.deb
+  rm -f "$apt"/archives/*.deb
+}
+
+# tree NAME PACKAGE... [-- PACKAGE...]: packages with every library in one unpacked tree, those behind
+# the dashes alone. Another list is fetched anew.
+tree() {
+  local into=$cache/$1
+  shift
+  [ "$(cat "$into/ready" 2>/dev/null)" != "$*" ] || return 0
+  private_lists "$guest_suite"
+  fetched "$into" "$@"
   printf '%s\n' "$*" >"$into/ready"
 }
 
@@ -214,17 +224,10 @@ picked() {
 # The daemon that serves directories to virtual machines, of the newest suite, with every library and
 # the loader that these need: the host's may be older.
 virtiofsd() {
-  local into=$cache/virtiofsd apt=$cache/apt-$newest_suite deb
+  local into=$cache/virtiofsd apt=$cache/apt-$newest_suite
   [ ! -e "$into/ready" ] || return 0
   private_lists "$newest_suite"
-  say "fetching virtiofsd"
-  rm -rf "$into"
-  mkdir -p "$into"
-  private_apt apt-get install -y -qq --no-install-recommends --download-only virtiofsd >/dev/null
-  for deb in "$apt"/archives/*.deb; do
-    dpkg-deb -x "$deb" "$into"
-  done
-  rm -f "$apt"/archives/*.deb
+  fetched "$into" virtiofsd
   cat >"$into/run" <<'RUN'
 #!/bin/sh
 root=${0%/*}
@@ -238,20 +241,11 @@ RUN
 
 # qemu NAME SUITE: the QEMU of a release in a tree of its own, with every library.
 qemu() {
-  local into=$cache/qemu-$1 suite=$2 deb apt=$cache/apt
+  local into=$cache/qemu-$1 suite=$2 apt=$cache/apt
   [ ! -e "$into/ready" ] || return 0
   [ "$suite" = "$guest_suite" ] || apt=$cache/apt-$suite
   private_lists "$suite"
-  say "fetching ${qemu_programs[*]} of $suite"
-  rm -rf "$into"
-  mkdir -p "$into"
-  rm -f "$apt"/archives/*.deb
-  private_apt apt-get install -y -qq --no-install-recommends --download-only "${qemu_programs[@]}" \
-    >/dev/null
-  for deb in "$apt"/archives/*.deb; do
-    dpkg-deb -x "$deb" "$into"
-  done
-  rm -f "$apt"/archives/*.deb
+  fetched "$into" "${qemu_programs[@]}"
   # What it needs to be the root of a process.
   [ -e "$into/lib" ] || ln -s usr/lib "$into/lib"
   [ -e "$into/lib64" ] || ln -s usr/lib64 "$into/lib64"
@@ -298,6 +292,7 @@ guest() {
       6.1-generic) kernel 6.1-generic "$guest_suite" 'linux-image-6\.1\.[0-9]+-[0-9]+-amd64' ;;
       6.12) kernel 6.12 "$guest_suite" 'linux-image-6\.12\.[0-9]+\+deb12-cloud-amd64' ;;
       sid) kernel sid "$newest_suite" 'linux-image-[0-9.]+(\+deb[0-9]+)?-cloud-amd64' ;;
+      *) die "no such kernel: $version" ;;
     esac
   done
   tree programs "${guest_programs[@]}" # what some scenarios run beside ours
