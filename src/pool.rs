@@ -177,6 +177,7 @@ mod tests {
     use rustix::event::{PollFd, PollFlags, poll};
 
     use super::*;
+    use crate::testing::{LONG, ready};
 
     /// A job that says it started, then waits to be let go.
     struct Gate {
@@ -199,8 +200,7 @@ mod tests {
             if let Some(result) = pool.next_result() {
                 return result;
             }
-            let fd = pool.fd();
-            poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], None).expect("poll");
+            ready(pool.fd());
         }
     }
 
@@ -223,7 +223,7 @@ mod tests {
         let mut pool = Pool::new("test", 1, 1, pass).expect("pool");
         let (first, started, open_first) = gate();
         pool.submit(first).map_err(drop).expect("room");
-        started.recv().expect("it runs");
+        started.recv_timeout(LONG).expect("it runs");
         let (second, _started, open_second) = gate();
         pool.submit(second).map_err(drop).expect("room");
         assert_eq!(pool.waiting(), 1);
@@ -238,7 +238,7 @@ mod tests {
         let mut pool = Pool::new("test", 2, 10, pass).expect("pool");
         let (stuck, started, _never) = gate();
         pool.submit(stuck).map_err(drop).expect("room");
-        started.recv().expect("it runs");
+        started.recv_timeout(LONG).expect("it runs");
         let (quick, _started, open) = gate();
         open.send(7).expect("it waits");
         pool.submit(quick).map_err(drop).expect("room");

@@ -177,7 +177,7 @@ mod tests {
 
     fn heard(manager: &UnixDatagram) -> String {
         let mut buffer = [0; 2048];
-        let len = manager.recv(&mut buffer).expect("a message");
+        let len = crate::testing::ready(manager).recv(&mut buffer).expect("a message");
         String::from_utf8_lossy(&buffer[..len]).into_owned()
     }
 

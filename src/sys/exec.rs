@@ -119,6 +119,7 @@ mod tests {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
     use super::*;
+    use crate::testing::{Patient, ended};
 
     fn sh(script: &str) -> Command {
         let mut command = Command::new("sh");
@@ -175,9 +176,9 @@ mod tests {
         command.args(["-c", "test -t 0 && test -t 1 && test -t 2 && echo yes >/dev/tty"]);
         in_terminal(&mut command, &slave).expect("set");
         let mut child = command.spawn().expect("sh runs");
-        assert!(child.wait().expect("it ends").success());
+        assert!(ended(&mut child).success());
         let mut said = [0; 3];
-        std::fs::File::from(master).read_exact(&mut said).expect("output");
+        Patient::new(std::fs::File::from(master)).read_exact(&mut said).expect("output");
         assert_eq!(&said, b"yes");
     }
 
@@ -194,7 +195,9 @@ mod tests {
         .join()
         .expect("a process number");
         let mut rest = Vec::new();
-        std::fs::File::from(reader).read_to_end(&mut rest).expect("its output is closed");
+        Patient::new(std::fs::File::from(reader))
+            .read_to_end(&mut rest)
+            .expect("its output is closed");
         assert!(rest.is_empty());
     }
 }

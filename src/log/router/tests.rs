@@ -197,11 +197,11 @@ mod real {
 
     use super::super::super::{Paths, System};
     use super::*;
-    use crate::testing::Place;
+    use crate::testing::{Place, ready};
 
     fn receive(socket: &UnixDatagram) -> String {
         let mut buffer = [0; 4096];
-        let len = socket.recv(&mut buffer).expect("a line");
+        let len = ready(socket).recv(&mut buffer).expect("a line");
         String::from_utf8_lossy(&buffer[..len]).into_owned()
     }
 
