@@ -16,6 +16,10 @@ use crate::merge::RESET;
 use crate::schema::{GONE, Key, Kind, RANGE};
 use crate::source::{Entry, Node, Place, Table, Value};
 
+/// Unknown keys of one table for which the one that was meant is looked for: that takes its time,
+/// and whoever has more has not mistyped them.
+const GUESSES_MAX: usize = 100;
+
 /// Checks the tables of one file.
 pub struct Checker<'a> {
     base: &'a str,
@@ -39,12 +43,15 @@ impl<'a> Checker<'a> {
     /// Checks `table`, whose path is `prefix`: empty, or with a point at its end. What is wrong is
     /// marked so.
     pub fn table(&mut self, table: &mut Table, keys: &'static [Key], prefix: &str) {
+        let mut strangers = 0;
         for (name, entry) in table.iter_mut() {
             let path = format!("{prefix}{name}");
             let is_fine = match keys.iter().find(|key| key.name == name) {
                 Some(key) => self.value(&mut entry.node, key, &path),
                 None => {
+                    strangers += 1;
                     let beside = if prefix.is_empty() { self.beside } else { &[] };
+                    let keys = if strangers > GUESSES_MAX { &[] } else { keys };
                     self.report.push(unknown(name, &path, keys, beside).at(entry.key));
                     false
                 }

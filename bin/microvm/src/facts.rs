@@ -30,14 +30,18 @@ impl Facts for FileFacts {
         Path::new(path).try_exists().ok()
     }
 
+    fn is_directory(&self, path: &str) -> Option<bool> {
+        Some(Path::new(path).metadata().ok()?.is_dir())
+    }
+
     fn head(&self, path: &str) -> Option<[u8; 4]> {
         let mut head = [0; 4];
-        File::open(path).ok()?.read_exact(&mut head).ok()?;
+        open(Path::new(path))?.read_exact(&mut head).ok()?;
         Some(head)
     }
 
     fn btf(&self, path: &str) -> Option<Evidence> {
-        let file = File::open(path).ok()?;
+        let file = open(Path::new(path))?;
         Some(match section(&file, b".BTF") {
             Some(true) => Evidence::Present,
             Some(false) => Evidence::Absent,
@@ -46,14 +50,19 @@ impl Facts for FileFacts {
     }
 }
 
+/// Opens a regular file; others may keep who opens them waiting.
+fn open(path: &Path) -> Option<File> {
+    path.metadata().ok()?.is_file().then(|| File::open(path).ok())?
+}
+
 /// What the file `config-VERSION` beside `vmlinuz-VERSION` says.
 fn configuration(kernel: &Path) -> Evidence {
     let name = kernel.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let Some((_, version)) = name.split_once('-') else { return Evidence::Unknown };
     let mut text = String::new();
     let path = kernel.with_file_name(format!("config-{version}"));
-    let read = File::open(path).map(|file| file.take(CONFIG_MAX).read_to_string(&mut text));
-    if !matches!(read, Ok(Ok(_))) {
+    let read = open(&path).map(|file| file.take(CONFIG_MAX).read_to_string(&mut text));
+    if !matches!(read, Some(Ok(_))) {
         return Evidence::Unknown;
     }
     if text.lines().any(|line| line == "CONFIG_DEBUG_INFO_BTF=y") {
@@ -154,6 +163,12 @@ mod tests {
         assert_eq!(FileFacts.exists(&path("short")), Some(true));
         assert_eq!(FileFacts.head(&path("vmlinux")), Some(*b"\x7fELF"));
         assert_eq!(FileFacts.head(&path("short")), None);
+        // What would wait for somebody to write is not opened.
+        let pipe = std::process::Command::new("mkfifo").arg(path("pipe")).status().unwrap();
+        assert!(pipe.success());
+        assert_eq!((FileFacts.head(&path("pipe")), FileFacts.btf(&path("pipe"))), (None, None));
+        assert_eq!(FileFacts.is_directory(dir.to_str().unwrap()), Some(true));
+        assert_eq!(FileFacts.is_directory(&path("short")), Some(false));
         std::fs::remove_dir_all(dir).unwrap();
     }
 }

@@ -80,6 +80,27 @@ fn packages_of_one_name_are_made_of_no_file() {
 }
 
 #[test]
+fn a_file_that_is_not_there_stops_no_check() {
+    let files = [("good.toml", "kernel = \"/etc/hostname\"\n"), ("bad.toml", "vcpu = 0\n")];
+    let dir = directory("missing", &files);
+    let gone = "error[MV007]: cannot read nope.toml: No such file or directory (os error 2)\n";
+    let (status, said) = microvm(&dir, &["build", "-o", "out", "good.toml", "nope.toml"]);
+    assert_eq!((status, said.as_str()), (Some(4), gone));
+    let (status, said) = microvm(&dir, &["build", "-o", "out", "nope.toml", "bad.toml"]);
+    assert!(status == Some(4) && said.contains("bad.toml:1:1: error[MV101]"), "{said}");
+    assert_eq!(tree(&dir), ["bad.toml", "good.toml"]);
+
+    let (status, said) = microvm(&dir, &["check", "nope.toml", "bad.toml", "good.toml"]);
+    assert!(status == Some(4) && said.starts_with(gone), "{said}");
+    assert!(said.contains("nope.toml: 1 error\n") && said.contains("bad.toml:1:1: "), "{said}");
+    assert!(said.ends_with("good.toml: valid, 1 machine\n"), "{said}");
+    let (status, said) = microvm(&dir, &["check", "--json", "bad.toml", "nope.toml"]);
+    let found: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!((status, found["errors"].as_u64()), (Some(4), Some(3)), "{said}");
+    assert_eq!(microvm(&dir, &["check", "bad.toml", "good.toml"]).0, Some(3));
+}
+
+#[test]
 fn a_name_is_what_stands_before_the_last_extension() {
     let text = "kernel = \"/etc/hostname\"\n";
     let dir = directory("stems", &[("web.x.toml", text), ("web.y.toml", text)]);

@@ -31,6 +31,7 @@ fn cases() -> Vec<String> {
 #[derive(Default)]
 struct Host {
     absent: BTreeSet<String>,
+    directories: BTreeSet<String>,
     heads: BTreeMap<String, [u8; 4]>,
     btf: BTreeMap<String, Evidence>,
     used: BTreeMap<u32, String>,
@@ -44,6 +45,7 @@ impl Host {
             let words: Vec<&str> = line.split(' ').collect();
             match words[..] {
                 ["absent", path] => drop(host.absent.insert(path.to_owned())),
+                ["directory", path] => drop(host.directories.insert(path.to_owned())),
                 ["head", path, "gzip"] => {
                     host.heads.insert(path.to_owned(), [0x1f, 0x8b, 8, 0]);
                 }
@@ -69,6 +71,10 @@ impl Host {
 impl Facts for Host {
     fn exists(&self, path: &str) -> Option<bool> {
         Some(!self.absent.contains(path))
+    }
+
+    fn is_directory(&self, path: &str) -> Option<bool> {
+        Some(self.directories.contains(path))
     }
 
     fn head(&self, path: &str) -> Option<[u8; 4]> {

@@ -259,6 +259,18 @@ fn a_mistake_of_one_layer_hides_none_of_another() {
 }
 
 #[test]
+fn every_unknown_key_is_told_and_the_first_ones_with_a_guess() {
+    let mut text = "kernel = \"k\"\n".to_owned();
+    for first in 'a'..='z' {
+        text.extend(('a'..='l').map(|second| format!("vcpu{first}{second} = 1\n")));
+    }
+    let loaded = load_among(&[("in.toml", &text)], &Options::default());
+    assert_eq!(loaded.report.iter().count(), 26 * 12);
+    let guessed = loaded.report.iter().filter(|it| it.message.contains("did you mean"));
+    assert_eq!(guessed.count(), 100);
+}
+
+#[test]
 fn a_word_of_the_command_line_sets_one_key() {
     let files = [("in.toml", "kernel = \"k\"\n")];
     let it = machine(&files, &["preStart=1\nmem=3"]);

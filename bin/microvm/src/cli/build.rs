@@ -8,11 +8,13 @@ use std::{fs, io};
 
 use plinth::err::{FAILED, Failure, tell, tell_text};
 
-use super::{Args, CONFLICT, INVALID, World};
+use super::load::missing;
+use super::{Args, CONFLICT, INVALID, NOT_FOUND, World};
 use crate::build::{Built, Options, Outcome, build};
 use crate::diag::Diagnostic;
 use crate::package::{Place, StoreError, Tree, Written, write_all};
 use crate::pipeline;
+use crate::source::Files;
 
 /// Where a package goes when nobody says it.
 const RESULT: &str = "result";
@@ -21,16 +23,21 @@ const RESULT: &str = "result";
 pub(super) fn run(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
     let mut outcomes = Vec::new();
     let mut invalid = false;
+    let mut status = INVALID;
     for file in &args.words {
+        if let Some(it) = missing(file) {
+            tell(it.text(&Files::default()));
+            (invalid, status) = (true, NOT_FOUND);
+            continue;
+        }
         let outcome = one(args, file)?;
         let text = outcome.report.text(&outcome.files);
         tell_text(&text);
         invalid |= outcome.report.has_errors();
         outcomes.push(outcome);
     }
-    invalid |= twice(args, &outcomes);
-    if invalid {
-        return Ok(INVALID);
+    if invalid || twice(args, &outcomes) {
+        return Ok(status);
     }
     let many = outcomes.len() > 1 || outcomes.iter().any(|outcome| outcome.is_fleet);
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from(RESULT));

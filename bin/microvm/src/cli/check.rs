@@ -4,8 +4,8 @@
 use plinth::err::Failure;
 use serde_json::json;
 
-use super::load::load;
-use super::{Args, INVALID, World};
+use super::load::{load, missing};
+use super::{Args, INVALID, NOT_FOUND, World};
 use crate::diag::Severity;
 use crate::pipeline::Loaded;
 
@@ -13,8 +13,18 @@ use crate::pipeline::Loaded;
 pub(super) fn check(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
     let (mut errors, mut warnings) = (0, 0);
     let mut found = Vec::new();
+    let mut status = 0;
     for word in &args.words {
-        let loaded = load(word, args)?;
+        let loaded = match missing(word) {
+            None => load(word, args)?,
+            // The others are checked none the less.
+            Some(it) => {
+                status = NOT_FOUND;
+                let mut loaded = Loaded::default();
+                loaded.report.push(it);
+                loaded
+            }
+        };
         let of = |severity| loaded.report.iter().filter(|it| it.severity == severity).count();
         errors += of(Severity::Error);
         warnings += of(Severity::Warning);
@@ -29,7 +39,7 @@ pub(super) fn check(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
         let all = json!({ "diagnostics": found, "errors": errors, "warnings": warnings });
         world.print(&format!("{all:#}\n"))?;
     }
-    Ok(if errors > 0 { INVALID } else { 0 })
+    Ok(if errors > 0 { status.max(INVALID) } else { 0 })
 }
 
 /// The line behind the findings about one file.

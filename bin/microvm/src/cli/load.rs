@@ -11,7 +11,7 @@ use plinth::err::{Failure, USAGE, tell_text};
 use super::args::{Args, Describe};
 use super::{INVALID, NOT_FOUND};
 use crate::build;
-use crate::diag::Severity;
+use crate::diag::{Diagnostic, Severity};
 use crate::pipeline::{self, Loaded, Machine};
 use crate::plan;
 
@@ -38,21 +38,28 @@ pub(super) fn plan_options(args: &Args) -> plan::Options {
     plan::Options { compat: args.compat, helper }
 }
 
+/// What is said of a file that was named and is not there.
+pub(super) fn missing(path: &OsStr) -> Option<Diagnostic> {
+    let path = Path::new(path);
+    let error = fs::metadata(path).err()?;
+    let text = format!("cannot read {}: {error}", path.display());
+    Some(Diagnostic::error("MV007", "", text))
+}
+
 /// Loads the description at `path`, and grades what was found as the options ask.
 ///
 /// # Errors
 /// [`NOT_FOUND`] where there is no such file.
 pub(super) fn load(path: &OsStr, args: &Args) -> Result<Loaded, Failure> {
-    let path = Path::new(path);
-    if let Err(error) = fs::metadata(path) {
-        return Err(Failure::new(NOT_FOUND, format!("cannot read {}: {error}", path.display())));
+    if let Some(it) = missing(path) {
+        return Err(Failure::new(NOT_FOUND, it.message));
     }
     let options = pipeline::Options {
         set: args.set.clone(),
         hypervisor: args.hypervisor,
         ..pipeline::Options::default()
     };
-    let mut loaded = build::load(path, &options)?;
+    let mut loaded = build::load(Path::new(path), &options)?;
     grade(&mut loaded, &args.describe);
     Ok(loaded)
 }

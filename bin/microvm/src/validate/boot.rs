@@ -58,8 +58,11 @@ fn files(vm: &Vm, facts: &dyn Facts, options: &Options, found: &mut Findings) {
     };
     let image = vm.root_image().map(|path| (of, path));
     for (key, path) in [(key, kernel)].into_iter().chain(initrd).chain(image) {
-        if facts.exists(path) == Some(false) {
-            let severity = if options.strict { Severity::Error } else { Severity::Warning };
+        let severity = if options.strict { Severity::Error } else { Severity::Warning };
+        if facts.is_directory(path) == Some(true) {
+            let text = format!("{path} is a directory");
+            found.push(Diagnostic { severity, ..Diagnostic::error("MV106", key, text) });
+        } else if facts.exists(path) == Some(false) {
             let text = format!("{path} is not on this machine");
             let missing = Diagnostic { severity, ..Diagnostic::error("MV106", key, text) };
             found.push(match hint.filter(|_| key == of) {

@@ -36,6 +36,20 @@ pub(super) fn check(vm: &Vm, found: &mut Findings) {
         );
         found.error("MV112", "initialBalloonMem", text);
     }
+    if has_hotplug(vm) {
+        hotplug(vm, found);
+    }
+}
+
+/// Can the hypervisor plug memory? Where it cannot, another rule says so, and that alone.
+fn has_hotplug(vm: &Vm) -> bool {
+    match vm.hypervisor {
+        Hypervisor::Qemu => vm.hotplug_mem == 0 || !vm.qemu.machine.starts_with("microvm"),
+        other => other == Hypervisor::CloudHypervisor,
+    }
+}
+
+fn hotplug(vm: &Vm, found: &mut Findings) {
     if vm.hotplugged_mem > vm.hotplug_mem {
         let text = format!(
             "hotpluggedMem ({} MiB) is more than hotplugMem ({} MiB)",

@@ -65,6 +65,8 @@ pub enum Evidence {
 pub trait Facts {
     /// Is there a file at this path?
     fn exists(&self, path: &str) -> Option<bool>;
+    /// Is it a directory?
+    fn is_directory(&self, path: &str) -> Option<bool>;
     /// The first bytes of the file, as many as it has of them.
     fn head(&self, path: &str) -> Option<[u8; 4]>;
     /// Has the kernel at this path BTF type information?
@@ -77,6 +79,10 @@ pub struct NoFacts;
 
 impl Facts for NoFacts {
     fn exists(&self, _path: &str) -> Option<bool> {
+        None
+    }
+
+    fn is_directory(&self, _path: &str) -> Option<bool> {
         None
     }
 

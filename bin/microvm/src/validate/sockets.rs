@@ -1,14 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Whether paths of sockets fit where the system takes them.
+//! Whether paths of sockets fit where the system takes them, and differ.
+
+use std::collections::BTreeMap;
 
 use super::{Findings, Options};
+use crate::check::join;
 use crate::config::{Console, Hypervisor, Proto, Vm};
 
+/// How the paths of shares begin.
+const SHARES: &str = "shares[";
 /// The most bytes of the path of a socket.
 const PATH_MAX: usize = 107;
 
 pub(super) fn check(vm: &Vm, options: &Options, found: &mut Findings) {
+    let directory = format!("{}/{}", options.state_dir, vm.host_name);
+    let mut seen: BTreeMap<String, String> = BTreeMap::new();
     for (key, path) in all(vm) {
+        // Two shares are compared with each other in their own rule, and one without socket, too.
+        if let Some(other) = seen.get(&join(&directory, &path)).filter(|_| !path.is_empty()) {
+            if !(key.starts_with(SHARES) && other.starts_with(SHARES)) {
+                let text = format!("\"{other}\" is the same socket");
+                found.error("MV137", key.clone(), text);
+            }
+        } else {
+            seen.insert(join(&directory, &path), key.clone());
+        }
         let length = if path.starts_with('/') {
             path.len()
         } else {
