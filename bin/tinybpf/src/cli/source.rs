@@ -76,6 +76,14 @@ impl Source {
         }
     }
 
+    /// How far each buffer was read and how far it is written, in bytes since it exists.
+    pub(super) fn positions(&self) -> Vec<(u64, u64)> {
+        match self {
+            Self::Rings(reader) => reader.positions().collect(),
+            Self::Perf(reader) => reader.positions().collect(),
+        }
+    }
+
     /// Hands out `max` events at most, until `f` breaks.
     pub(super) fn drain(
         &mut self,

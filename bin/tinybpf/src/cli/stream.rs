@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plinth::err::Failure;
+use plinth::err::{Failure, tell_text};
 use plinth::event::{Direction, Handler, Loop, Progress};
 use plinth::sys::signal::Signals;
 use plinth::time::Time;
@@ -35,8 +35,6 @@ const PORTION: usize = 4096;
 const OUTPUT_MAX: usize = 1 << 18;
 /// How often buffers are looked at without being announced, and drops are counted.
 const TICK: Duration = Duration::from_secs(1);
-/// Portions that are written after the end, while others go on producing.
-const LAST_PORTIONS: usize = 1024;
 /// How long a reader that is behind is waited for at the end.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -145,6 +143,7 @@ impl Session {
             sink: Sink::new(world),
             signals,
             text: Vec::new(),
+            due: Vec::new(),
             closed: false,
         };
         if let Some(fd) = running.sink.fd() {
@@ -180,6 +179,8 @@ struct Running<'w> {
     sink: Sink<'w>,
     signals: Signals,
     text: Vec<u8>,
+    /// Sources that are looked at in the next turn without being announced.
+    due: Vec<usize>,
     closed: bool,
 }
 
@@ -200,14 +201,16 @@ impl Running<'_> {
         let drained = source.drain(PORTION, |news| {
             let Some(lines) = lines.get_mut(news.map()) else { return ControlFlow::Continue(()) };
             line.clear();
-            if !lines.push(&news, &mut line, text) {
+            let is_event = matches!(news, News::Sample { .. });
+            let Some(bytes) = lines.of(&news, &mut line) else {
+                return ControlFlow::Continue(());
+            };
+            // Of losses each is told, and they are no events that count.
+            if is_event && rate.as_mut().is_some_and(|rate| !rate.takes()) {
                 return ControlFlow::Continue(());
             }
-            if rate.as_mut().is_some_and(|rate| !rate.takes()) {
-                return ControlFlow::Continue(());
-            }
-            text.extend_from_slice(line.as_bytes());
-            if let Some(left) = left {
+            text.extend_from_slice(bytes);
+            if let Some(left) = left.as_mut().filter(|_| is_event) {
                 *left = left.saturating_sub(1);
                 if *left == 0 {
                     return ControlFlow::Break(());
@@ -235,33 +238,37 @@ impl Running<'_> {
 
     fn count_drops(&mut self) -> io::Result<()> {
         let Some(drops) = &mut self.session.drops else { return Ok(()) };
-        let form = self.session.lines.iter().flatten().next().map(|it| it.form);
-        if let (Some(lost), Some(form)) = (drops.grown(), form) {
+        let lines = self.session.lines.iter().flatten().next();
+        if let (Some(lost), Some(lines)) = (drops.grown(), lines) {
             let mut line = String::new();
-            push_loss(drops.name(), lost, None, form.line(), &mut line);
-            self.text.extend_from_slice(line.as_bytes());
+            push_loss(drops.name(), lost, None, lines.form.line(), &mut line);
+            self.text.extend_from_slice(lines.or_beside(&line).unwrap_or_default());
         }
         self.write()
     }
 
-    /// What is left, once nothing is attached any more.
+    /// What is left, once nothing is attached any more; not what others send meanwhile.
     fn finish(&mut self) -> io::Result<()> {
         if self.closed {
             return Ok(());
         }
         for index in 0..self.session.sources.len() {
-            for _ in 0..LAST_PORTIONS {
-                if self.is_full() {
-                    break;
-                }
+            let mut more = true;
+            let ends = self.positions(index);
+            while more && !self.is_full() {
                 self.sink.finish(PATIENCE)?;
-                if !self.portion(index)? {
-                    break;
-                }
+                let now = self.positions(index);
+                let mut left = now.iter().zip(&ends).map(|(now, end)| end.1.wrapping_sub(now.0));
+                // What was read beyond the end is less than nothing.
+                more = left.any(|it| it != 0 && it <= u64::MAX / 2) && self.portion(index)?;
             }
         }
         self.count_drops()?;
         self.sink.finish(PATIENCE)
+    }
+
+    fn positions(&self, index: usize) -> Vec<(u64, u64)> {
+        self.session.sources.get(index).map(Source::positions).unwrap_or_default()
     }
 
     fn stop_when_closed(&mut self, lp: &mut Loop<Key>, result: io::Result<()>) -> io::Result<()> {
@@ -286,16 +293,7 @@ impl Handler for Running<'_> {
                     lp.stop(0);
                 }
             }
-            Key::Source(index) => {
-                let mut more = false;
-                let result = self.portion(index).map(|it| more = it);
-                self.stop_when_closed(lp, result)?;
-                if self.is_full() {
-                    lp.stop(0);
-                } else if more && !self.closed {
-                    return Ok(Progress::More);
-                }
-            }
+            Key::Source(index) => self.take(lp, index)?,
             Key::Output => {
                 let result = if self.sink.is_closed() {
                     Err(ErrorKind::BrokenPipe.into())
@@ -304,7 +302,7 @@ impl Handler for Running<'_> {
                 };
                 self.stop_when_closed(lp, result)?;
                 // What was left while the reader was behind announces itself no more.
-                self.look_around(lp)?;
+                self.look_around(lp);
             }
             Key::Tick | Key::End => {}
         }
@@ -312,16 +310,14 @@ impl Handler for Running<'_> {
     }
 
     fn timer(&mut self, lp: &mut Loop<Key>, key: Key) -> io::Result<()> {
-        if key == Key::End {
-            lp.stop(0);
-            return Ok(());
+        match key {
+            Key::End => lp.stop(0),
+            Key::Source(index) => {
+                self.due.retain(|it| *it != index);
+                self.take(lp, index)?;
+            }
+            _ => self.tick(lp)?,
         }
-        if !self.sink.is_behind() {
-            let result = self.count_drops();
-            self.stop_when_closed(lp, result)?;
-        }
-        self.look_around(lp)?;
-        lp.set_timer(lp.now() + TICK, Key::Tick);
         Ok(())
     }
 
@@ -331,37 +327,73 @@ impl Handler for Running<'_> {
 }
 
 impl Running<'_> {
-    /// Takes from every source until it is empty or the reader is behind.
-    fn look_around(&mut self, lp: &mut Loop<Key>) -> io::Result<()> {
-        for index in 0..self.session.sources.len() {
-            let mut more = true;
-            while more && !self.closed && !self.is_full() && !self.sink.is_behind() {
-                more = false;
-                let result = self.portion(index).map(|it| more = it);
-                self.stop_when_closed(lp, result)?;
-            }
+    fn tick(&mut self, lp: &mut Loop<Key>) -> io::Result<()> {
+        if !self.sink.is_behind() {
+            let result = self.count_drops();
+            self.stop_when_closed(lp, result)?;
         }
+        self.look_around(lp);
+        lp.set_timer(lp.now() + TICK, Key::Tick);
+        Ok(())
+    }
+
+    /// Takes a portion from a source. What is left there has its turn after signals and timers: a
+    /// source may never be empty.
+    fn take(&mut self, lp: &mut Loop<Key>, index: usize) -> io::Result<()> {
+        if self.closed || self.is_full() {
+            return Ok(());
+        }
+        let mut more = false;
+        let result = self.portion(index).map(|it| more = it);
+        self.stop_when_closed(lp, result)?;
         if self.is_full() {
             lp.stop(0);
+        } else if more {
+            self.again(lp, index);
         }
         Ok(())
+    }
+
+    /// Has a source looked at in the next turn.
+    fn again(&mut self, lp: &mut Loop<Key>, index: usize) {
+        if !self.due.contains(&index) {
+            self.due.push(index);
+            lp.set_timer(lp.now(), Key::Source(index));
+        }
+    }
+
+    /// Has every source looked at in the next turn.
+    fn look_around(&mut self, lp: &mut Loop<Key>) {
+        for index in 0..self.session.sources.len() {
+            self.again(lp, index);
+        }
     }
 }
 
 impl Lines {
-    /// Writes what came as a line, or raw samples to `raw`; whether there is a line.
-    fn push(&mut self, news: &News<'_>, line: &mut String, raw: &mut Vec<u8>) -> bool {
+    /// What is written of what came: the sample as it is, or a line, which `line` is for.
+    fn of<'a>(&mut self, news: &News<'a>, line: &'a mut String) -> Option<&'a [u8]> {
         match *news {
             News::Sample { data, .. } if self.form == EventForm::Raw => {
-                raw.extend_from_slice(data);
-                true
+                self.stream.passes(data).then_some(data)
             }
-            News::Sample { cpu, data, .. } => self.stream.push(data, cpu, line),
+            News::Sample { cpu, data, .. } => {
+                self.stream.push(data, cpu, line).then_some(line.as_bytes())
+            }
             News::Lost { cpu, count } => {
                 push_loss(&self.map, count, Some(cpu), self.form.line(), line);
-                true
+                self.or_beside(line)
             }
         }
+    }
+
+    /// A line about events; beside them on standard error where they have no lines.
+    fn or_beside<'a>(&self, line: &'a str) -> Option<&'a [u8]> {
+        if self.form != EventForm::Raw {
+            return Some(line.as_bytes());
+        }
+        tell_text(&format!("tinybpf: {line}"));
+        None
     }
 }
 

@@ -74,7 +74,9 @@ impl Stream {
         self.seq += 1;
         let start = out.len();
         let done = match self.shape(sample) {
-            _ if self.form == Form::Hex => self.push_hex(sample, cpu, out),
+            found if self.form == Form::Hex => {
+                self.admits(&found, sample) && self.push_hex(sample, cpu, out)
+            }
             Found::Shape(shape) => self.push_typed(&shape, sample, cpu, out),
             Found::Unknown => self.push_hex(sample, cpu, out),
             Found::Short { want, name } => {
@@ -88,6 +90,25 @@ impl Stream {
             out.truncate(start);
         }
         done
+    }
+
+    /// Counts a sample that is written as it came; returns whether the filters pass it.
+    pub fn passes(&mut self, sample: &[u8]) -> bool {
+        self.seq += 1;
+        self.admits(&self.shape(sample), sample)
+    }
+
+    /// Whether the filters pass a sample. One that cannot be decoded is for somebody to see; one of
+    /// which nobody knows the type has none of the members that they ask for.
+    fn admits(&self, found: &Found, sample: &[u8]) -> bool {
+        match found {
+            _ if self.filters.is_empty() => true,
+            Found::Shape(shape) => shape
+                .decode(sample, true)
+                .map_or(true, |value| self.filters.iter().all(|it| it.passes(&value))),
+            Found::Short { .. } => true,
+            Found::Unknown => false,
+        }
     }
 
     fn shape(&self, sample: &[u8]) -> Found {
@@ -195,7 +216,7 @@ impl Stream {
 
     fn push_hex(&self, sample: &[u8], cpu: Option<u32>, out: &mut String) -> bool {
         if !self.filters.is_empty() && self.form != Form::Hex {
-            return false;
+            return false; // its type is unknown
         }
         if self.form == Form::Json {
             self.begin(None, cpu, out);

@@ -208,6 +208,18 @@ fn filters_pass_what_is_equal() {
         assert_eq!(!line(&mut it, &SAMPLE, None).is_empty(), passes, "{filter}");
         assert_eq!(it.delivered(), 1, "what is filtered counts");
     }
+    // Whatever the lines look like, and where there are none.
+    for form in [Form::Json, Form::Text, Form::Hex] {
+        let mut it = stream(event(&btf), form, Padding::None, &["pid=7"]);
+        let mut other = SAMPLE;
+        other[0] = 8;
+        assert_ne!(line(&mut it, &SAMPLE, None), "");
+        assert_eq!(line(&mut it, &other, None), "", "{form:?}");
+        assert_eq!((it.passes(&SAMPLE), it.passes(&other)), (true, false));
+        assert_eq!(it.delivered(), 4);
+        let mut unknown = stream(Chosen::Hex(String::new()), form, Padding::None, &["pid=7"]);
+        assert_eq!(line(&mut unknown, &SAMPLE, None), "");
+    }
     let mut it = stream(event(&btf), Form::Json, Padding::None, &["pid=7", "comm=dog"]);
     assert_eq!(line(&mut it, &SAMPLE, None), "");
     for text in ["", "pid", "=1", "!=1"] {

@@ -225,6 +225,11 @@ impl PerfReader {
         self.cpus.iter().any(|per_cpu| per_cpu.head() != per_cpu.tail)
     }
 
+    /// How far each buffer was read and how far it is written, in bytes since it exists.
+    pub fn positions(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.cpus.iter().map(|per_cpu| (per_cpu.tail, per_cpu.head()))
+    }
+
     /// What each CPU is known to have lost so far.
     pub fn lost(&self) -> impl Iterator<Item = (u32, u64)> {
         self.cpus.iter().map(|per_cpu| (per_cpu.cpu, per_cpu.lost))

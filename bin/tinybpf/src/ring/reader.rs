@@ -267,6 +267,11 @@ impl RingReader {
         self.rings.iter_mut().any(|ring| ring.cursor.pending(&ring.shared))
     }
 
+    /// How far each ring was read and how far it is written, in bytes since it exists.
+    pub fn positions(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.rings.iter().map(|ring| (ring.cursor.position(), ring.shared.producer()))
+    }
+
     /// The state of a ring; `None` for an id of another reader.
     #[must_use]
     pub fn stats(&self, id: RingId) -> Option<RingStats> {

@@ -20,5 +20,6 @@ mod ring;
 mod said;
 mod skeleton;
 mod sockets;
+mod streams;
 mod support;
 mod token;
