@@ -4,39 +4,23 @@
 //! Owns `LOOP_CTL_GET_FREE`, `LOOP_CONFIGURE`, `XFS_IOC_FSGEOMETRY_V1`, `XFS_IOC_FSGROWFSDATA` and
 //! `BTRFS_IOC_RESIZE`. The device lets go of its file by itself when nobody has it open any more,
 //! so that nothing stays behind, however its user ends. Mounting is left to others.
-#![allow(unsafe_code, reason = "rustix does not know these ioctls")]
 
 use std::fs::File;
 use std::io;
-use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-const LOOP_CTL_GET_FREE: libc::Ioctl = 0x4C82;
-const LOOP_CONFIGURE: Request<Config> = Request::new(0x4C0A);
+use super::ioctl::{Number, Structure};
+
+const LOOP_CTL_GET_FREE: Number = Number::new(0x4C82);
+const LOOP_CONFIGURE: Structure<Config> = Structure::with_unsaid_size(0x4C0A);
 const LO_FLAGS_AUTOCLEAR: u32 = 4;
 /// `_IOR('X', 100, struct xfs_fsop_geom_v1)`.
-const XFS_IOC_FSGEOMETRY_V1: Request<Geometry> = Request::new(0x8070_5864);
+const XFS_IOC_FSGEOMETRY_V1: Structure<Geometry> = Structure::new(0x8070_5864);
 /// `_IOW('X', 110, struct xfs_growfs_data)`.
-const XFS_IOC_FSGROWFSDATA: Request<Growth> = Request::new(0x4010_586E);
+const XFS_IOC_FSGROWFSDATA: Structure<Growth> = Structure::new(0x4010_586E);
 /// `_IOW(0x94, 3, struct btrfs_ioctl_vol_args)`.
-const BTRFS_IOC_RESIZE: Request<Resize> = Request::new(0x5000_9403);
-
-/// A request, with the type of what its argument points to.
-struct Request<T>(libc::Ioctl, PhantomData<T>);
-
-impl<T> Request<T> {
-    const fn new(number: u32) -> Self {
-        Self(number as libc::Ioctl, PhantomData)
-    }
-
-    fn make(&self, fd: BorrowedFd<'_>, argument: &mut T) -> io::Result<()> {
-        // SAFETY: the kernel reads or writes what the constants above pair with the number, which
-        // is what the argument is; nothing in it is invalid in Rust, whatever is written.
-        let code = unsafe { libc::ioctl(fd.as_raw_fd(), self.0, &raw mut *argument) };
-        if code < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-    }
-}
+const BTRFS_IOC_RESIZE: Structure<Resize> = Structure::new(0x5000_9403);
 
 /// How often another process may take the device that was free a moment ago.
 const TRIES: u32 = 64;
@@ -114,11 +98,7 @@ pub fn attach(file: BorrowedFd<'_>) -> io::Result<Backed> {
     let control = File::options().read(true).write(true).open("/dev/loop-control")?;
     let mut tries = 0;
     loop {
-        // SAFETY: the request has no argument.
-        let number = unsafe { libc::ioctl(control.as_raw_fd(), LOOP_CTL_GET_FREE) };
-        if number < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        let number = LOOP_CTL_GET_FREE.make(control.as_fd(), 0)?;
         let path = PathBuf::from(format!("/dev/loop{number}"));
         let device = File::options().read(true).write(true).open(&path)?;
         match configure(&device, file) {

@@ -5,24 +5,29 @@
 //! Owns the few requests that this takes. A device node proves nothing: there are hosts on which
 //! every request succeeds, or hangs, and no instruction is ever executed. So [`probe`] may never
 //! return, not even for a signal: it belongs in a process that somebody else gives up on.
-#![allow(unsafe_code, reason = "rustix does not know the ioctls of KVM")]
+#![allow(
+    unsafe_code,
+    reason = "memory that the machine shares, and descriptors that requests make"
+)]
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::path::Path;
 use std::ptr::NonNull;
 
-const KVM_GET_API_VERSION: libc::Ioctl = 0xAE00_u32 as libc::Ioctl;
-const KVM_CREATE_VM: libc::Ioctl = 0xAE01_u32 as libc::Ioctl;
-const KVM_GET_VCPU_MMAP_SIZE: libc::Ioctl = 0xAE04_u32 as libc::Ioctl;
-const KVM_CREATE_VCPU: libc::Ioctl = 0xAE41_u32 as libc::Ioctl;
-const KVM_SET_TSS_ADDR: libc::Ioctl = 0xAE47_u32 as libc::Ioctl;
-const KVM_SET_USER_MEMORY_REGION: libc::Ioctl = 0x4020_AE46_u32 as libc::Ioctl;
-const KVM_SET_REGS: libc::Ioctl = 0x4090_AE82_u32 as libc::Ioctl;
-const KVM_GET_SREGS: libc::Ioctl = 0x8138_AE83_u32 as libc::Ioctl;
-const KVM_SET_SREGS: libc::Ioctl = 0x4138_AE84_u32 as libc::Ioctl;
-const KVM_RUN: libc::Ioctl = 0xAE80_u32 as libc::Ioctl;
+use super::ioctl::{Number, Structure};
+
+const KVM_GET_API_VERSION: Number = Number::new(0xAE00);
+const KVM_CREATE_VM: Number = Number::new(0xAE01);
+const KVM_GET_VCPU_MMAP_SIZE: Number = Number::new(0xAE04);
+const KVM_CREATE_VCPU: Number = Number::new(0xAE41);
+const KVM_SET_TSS_ADDR: Number = Number::new(0xAE47);
+const KVM_SET_USER_MEMORY_REGION: Structure<Region> = Structure::new(0x4020_AE46);
+const KVM_SET_REGS: Structure<General> = Structure::new(0x4090_AE82);
+const KVM_GET_SREGS: Structure<Special> = Structure::new(0x8138_AE83);
+const KVM_SET_SREGS: Structure<Special> = Structure::new(0x4138_AE84);
+const KVM_RUN: Number = Number::new(0xAE80);
 
 /// The version that has not changed since 2007.
 const API_VERSION: i32 = 12;
@@ -107,12 +112,12 @@ struct Mapping {
 
 impl Mapping {
     /// Fresh memory, or that of `fd`.
-    fn new(len: usize, fd: Option<RawFd>) -> io::Result<Self> {
+    fn new(len: usize, fd: Option<BorrowedFd<'_>>) -> io::Result<Self> {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let number = fd.map_or(-1, |fd| fd.as_raw_fd());
         let kind = libc::MAP_SHARED | if fd.is_none() { libc::MAP_ANONYMOUS } else { 0 };
         // SAFETY: the kernel chooses the place, so that nothing of ours is mapped over.
-        let at =
-            unsafe { libc::mmap(std::ptr::null_mut(), len, protection, kind, fd.unwrap_or(-1), 0) };
+        let at = unsafe { libc::mmap(std::ptr::null_mut(), len, protection, kind, number, 0) };
         if at == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
@@ -146,31 +151,15 @@ impl Drop for Mapping {
     }
 }
 
-/// A request whose argument is a number.
-fn ask(fd: RawFd, request: libc::Ioctl, argument: libc::c_ulong) -> io::Result<i32> {
-    // SAFETY: the argument of every request made through here is a number, not a pointer.
-    let code = unsafe { libc::ioctl(fd, request, argument) };
-    if code < 0 { Err(io::Error::last_os_error()) } else { Ok(code) }
-}
-
 /// A request that makes a descriptor.
-fn make(fd: RawFd, request: libc::Ioctl) -> io::Result<OwnedFd> {
-    let number = ask(fd, request, 0)?;
+fn made(fd: BorrowedFd<'_>, request: Number) -> io::Result<OwnedFd> {
+    let number = request.make(fd, 0)?;
     // SAFETY: the kernel just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 fn odd(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
-}
-
-/// A request whose argument is a structure, which the kernel reads or fills.
-fn exchange<T: Copy>(fd: RawFd, request: libc::Ioctl, value: &mut T) -> io::Result<()> {
-    // The request's number has the size of its structure.
-    assert_eq!((request >> 16) & 0x3FFF, size_of::<T>() as libc::Ioctl);
-    // SAFETY: the kernel reads or writes one `T`, which is plain numbers, as its size says.
-    let code = unsafe { libc::ioctl(fd, request, std::ptr::from_mut(value)) };
-    if code < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Makes a machine with one processor and has it execute a few instructions in long mode, with
@@ -185,13 +174,13 @@ fn exchange<T: Copy>(fd: RawFd, request: libc::Ioctl, value: &mut T) -> io::Resu
 /// What the device says; `InvalidData` when it answers, but not as KVM does.
 pub fn probe(device: &Path) -> io::Result<()> {
     let kvm = File::options().read(true).write(true).open(device)?;
-    if ask(kvm.as_raw_fd(), KVM_GET_API_VERSION, 0)? != API_VERSION {
+    if KVM_GET_API_VERSION.make(kvm.as_fd(), 0)? != API_VERSION {
         return Err(odd("another version of the interface"));
     }
-    let machine = make(kvm.as_raw_fd(), KVM_CREATE_VM)?;
+    let machine = made(kvm.as_fd(), KVM_CREATE_VM)?;
     let memory = Mapping::new(MEMORY, None)?;
     if cfg!(target_arch = "x86_64") {
-        ask(machine.as_raw_fd(), KVM_SET_TSS_ADDR, TSS)?;
+        KVM_SET_TSS_ADDR.make(machine.as_fd(), TSS)?;
         for (at, entry) in TABLES {
             memory.put(at, &entry.to_le_bytes());
         }
@@ -199,17 +188,17 @@ pub fn probe(device: &Path) -> io::Result<()> {
         let host = memory.at.as_ptr().expose_provenance() as u64;
         let mut region = Region { slot: 0, flags: 0, guest: 0, size: MEMORY as u64, host };
         // Should the memory go before the machine does, the kernel takes it from the machine, too.
-        exchange(machine.as_raw_fd(), KVM_SET_USER_MEMORY_REGION, &mut region)?;
+        KVM_SET_USER_MEMORY_REGION.make(machine.as_fd(), &mut region)?;
     }
-    let processor = make(machine.as_raw_fd(), KVM_CREATE_VCPU)?;
+    let processor = made(machine.as_fd(), KVM_CREATE_VCPU)?;
     if cfg!(target_arch = "x86_64") {
-        let size = usize::try_from(ask(kvm.as_raw_fd(), KVM_GET_VCPU_MMAP_SIZE, 0)?).unwrap_or(0);
+        let size = usize::try_from(KVM_GET_VCPU_MMAP_SIZE.make(kvm.as_fd(), 0)?).unwrap_or(0);
         if size < PAGE {
             return Err(odd("no room for the state of a processor"));
         }
-        let state = Mapping::new(size, Some(processor.as_raw_fd()))?;
-        enter_long_mode(processor.as_raw_fd())?;
-        ask(processor.as_raw_fd(), KVM_RUN, 0)?;
+        let state = Mapping::new(size, Some(processor.as_fd()))?;
+        enter_long_mode(processor.as_fd())?;
+        KVM_RUN.make(processor.as_fd(), 0)?;
         let reason = state.get::<4>(EXIT_REASON);
         let pushed = memory.get::<8>(STACK - 8);
         if u32::from_ne_bytes(reason) != EXIT_HLT || u64::from_le_bytes(pushed) != MARK {
@@ -222,7 +211,7 @@ pub fn probe(device: &Path) -> io::Result<()> {
 
 /// Sets the processor up as a kernel finds it behind its boot loader: 64 bits, paging, flat
 /// segments.
-fn enter_long_mode(processor: RawFd) -> io::Result<()> {
+fn enter_long_mode(processor: BorrowedFd<'_>) -> io::Result<()> {
     let none = Segment { base: 0, limit: 0, selector: 0, bits: [0; 10] };
     let mut special = Special {
         segments: [none; 8],
@@ -236,7 +225,7 @@ fn enter_long_mode(processor: RawFd) -> io::Result<()> {
         apic_base: 0,
         interrupts: [0; 4],
     };
-    exchange(processor, KVM_GET_SREGS, &mut special)?;
+    KVM_GET_SREGS.make(processor, &mut special)?;
     let flat =
         Segment { base: 0, limit: u32::MAX, selector: 16, bits: [3, 1, 0, 1, 1, 0, 1, 0, 0, 0] };
     let code = Segment { selector: 8, bits: [11, 1, 0, 0, 1, 1, 1, 0, 0, 0], ..flat };
@@ -247,7 +236,7 @@ fn enter_long_mode(processor: RawFd) -> io::Result<()> {
     special.cr4 = 0x20; // physical address extension
     special.cr0 = 0x8005_0033; // paging, write protection, protected mode
     special.efer = 0x500; // long mode, enabled and active
-    exchange(processor, KVM_SET_SREGS, &mut special)?;
+    KVM_SET_SREGS.make(processor, &mut special)?;
     let mut general = General([0; 18]);
     let [.., rip, flags] = &mut general.0;
     (*rip, *flags) = (CODE as u64, 2);
@@ -255,7 +244,7 @@ fn enter_long_mode(processor: RawFd) -> io::Result<()> {
     if let Some(stack) = general.0.get_mut(6) {
         *stack = STACK as u64;
     }
-    exchange(processor, KVM_SET_REGS, &mut general)
+    KVM_SET_REGS.make(processor, &mut general)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub mod exec;
 pub mod fd;
 pub mod filter;
 pub mod inherit;
+mod ioctl;
 pub mod kvm;
 pub mod netlink;
 pub mod nvme;

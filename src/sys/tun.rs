@@ -2,21 +2,22 @@
 //! Persistent tap devices (`/dev/net/tun`, Linux `Documentation/networking/tuntap.rst`).
 //!
 //! Owns `TUNSETIFF`, `TUNSETOWNER` and `TUNSETPERSIST`. Links are set up and deleted over netlink.
-#![allow(unsafe_code, reason = "rustix does not know the ioctls of tun")]
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use rustix::io::Errno;
 
-/// `_IOW('T', 202, int)`.
-const TUNSETIFF: libc::Ioctl = 0x4004_54CA_u32 as libc::Ioctl;
+use super::ioctl::{Number, Structure};
+
+/// `_IOW('T', 202, int)`, with a `struct ifreq` all the same.
+const TUNSETIFF: Structure<Request> = Structure::with_unsaid_size(0x4004_54CA);
 /// `_IOW('T', 203, int)`.
-const TUNSETPERSIST: libc::Ioctl = 0x4004_54CB_u32 as libc::Ioctl;
+const TUNSETPERSIST: Number = Number::new(0x4004_54CB);
 /// `_IOW('T', 204, int)`.
-const TUNSETOWNER: libc::Ioctl = 0x4004_54CC_u32 as libc::Ioctl;
+const TUNSETOWNER: Number = Number::new(0x4004_54CC);
 
 const IFF_TAP: u16 = 0x0002;
 const IFF_NO_PI: u16 = 0x1000;
@@ -81,23 +82,12 @@ pub fn create(tun: &Path, tap: &Tap<'_>) -> io::Result<()> {
     }
     request.flags = tap.bits();
     let file = File::options().read(true).write(true).open(tun)?;
-    let fd = std::os::fd::AsFd::as_fd(&file);
-    // SAFETY: the kernel reads and writes one `struct ifreq`, which is what `request` is.
-    let code = unsafe { libc::ioctl(fd.as_raw_fd(), TUNSETIFF, &raw mut request) };
-    if code < 0 {
-        return Err(io::Error::last_os_error());
-    }
+    let fd = file.as_fd();
+    TUNSETIFF.make(fd, &mut request)?;
     if let Some(owner) = tap.owner {
-        set(fd, TUNSETOWNER, libc::c_ulong::from(owner))?;
+        TUNSETOWNER.make(fd, libc::c_ulong::from(owner))?;
     }
-    set(fd, TUNSETPERSIST, 1)
-}
-
-/// A request whose argument is a number.
-fn set(fd: BorrowedFd<'_>, request: libc::Ioctl, value: libc::c_ulong) -> io::Result<()> {
-    // SAFETY: the argument is a number, not a pointer, for both requests that are made here.
-    let code = unsafe { libc::ioctl(fd.as_raw_fd(), request, value) };
-    if code < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    TUNSETPERSIST.make(fd, 1).map(drop)
 }
 
 #[cfg(test)]
