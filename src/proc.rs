@@ -5,9 +5,10 @@
 //! lives on the loop and never blocks: watch [`Child::fds`], set a timer for [`Child::deadline`],
 //! and call [`Child::advance`] on either. [`run`] is the same for tools without a loop.
 //!
-//! A child starts with standard input closed off (unless [`run_fed`] gives it one), no blocked signals, and a process group of its
-//! own, which is killed as a whole when a limit is passed or the [`Child`] is dropped. Descendants
-//! that left the group and still hold the output open are not waited for.
+//! A child starts with standard input closed off, unless [`run_fed`] gives it one, without blocked
+//! signals, and with a process group of its own, which is killed as a whole when a limit is passed
+//! or the [`Child`] is dropped. Descendants that left the group and still hold the output open are
+//! not waited for.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use plinth::err::{FAILED, Failure, tell, tell_text};
+use serde_json::{Value, json};
 
 use super::load::missing;
 use super::{Args, CONFLICT, INVALID, NOT_FOUND, World};
@@ -44,7 +45,7 @@ pub(super) fn run(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
     let packages: Vec<Built> = outcomes.into_iter().flat_map(|outcome| outcome.packages).collect();
     let place = |built: &Built| Place(if many { out.join(&built.name) } else { out.clone() });
     let places: Vec<(Place, &Tree)> = packages.iter().map(|it| (place(it), &it.tree)).collect();
-    if args.check { compare(world, &places) } else { write(args, world, &places) }
+    if args.check { compare(args, world, &places) } else { write(args, world, &places) }
 }
 
 /// Says which packages of different files would have one place, and whether there are any.
@@ -75,9 +76,9 @@ fn one(args: &Args, file: &OsString) -> Result<Outcome, Failure> {
 }
 
 /// Looks which packages would change; the status says whether any would.
-fn compare(world: &mut World<'_>, places: &[(Place, &Tree)]) -> Result<u8, Failure> {
+fn compare(args: &Args, world: &mut World<'_>, places: &[(Place, &Tree)]) -> Result<u8, Failure> {
     let mut differs = false;
-    let mut text = String::new();
+    let mut lines = Vec::new();
     for (place, tree) in places {
         let same = match place.read() {
             Ok(there) => there == **tree,
@@ -86,9 +87,9 @@ fn compare(world: &mut World<'_>, places: &[(Place, &Tree)]) -> Result<u8, Failu
         };
         differs |= !same;
         let word = if same { "unchanged" } else { "would change" };
-        text.push_str(&line(place, word, tree));
+        lines.push((place, word, *tree));
     }
-    world.print(&text)?;
+    tell_of(args, world, &lines)?;
     Ok(if differs { FAILED } else { 0 })
 }
 
@@ -107,7 +108,7 @@ fn write(args: &Args, world: &mut World<'_>, places: &[(Place, &Tree)]) -> Resul
     for parent in parents {
         fs::create_dir_all(parent)?;
     }
-    let mut text = String::new();
+    let mut lines = Vec::new();
     for ((place, tree), written) in
         places.iter().zip(write_all(places, args.force).map_err(graded)?)
     {
@@ -115,12 +116,28 @@ fn write(args: &Args, world: &mut World<'_>, places: &[(Place, &Tree)]) -> Resul
             Written::Unchanged => "unchanged",
             Written::New => "built",
         };
-        text.push_str(&line(place, word, tree));
+        lines.push((place, word, *tree));
     }
-    world.print(&text).map(|()| 0)
+    tell_of(args, world, &lines).map(|()| 0)
 }
 
-fn line(place: &Place, word: &str, tree: &Tree) -> String {
-    let id = tree.sealed().unwrap_or_else(|| tree.hash()).short();
-    format!("{}: {word} ({id})\n", place.0.display())
+/// Prints what came of each package.
+fn tell_of(
+    args: &Args,
+    world: &mut World<'_>,
+    lines: &[(&Place, &str, &Tree)],
+) -> Result<(), Failure> {
+    let id = |tree: &Tree| tree.sealed().unwrap_or_else(|| tree.hash());
+    if args.json {
+        let one = |(place, word, tree): &(&Place, &str, &Tree)| {
+            let path = place.0.display().to_string();
+            json!({ "path": path, "result": word, "id": id(tree).to_string() })
+        };
+        let all: Vec<Value> = lines.iter().map(one).collect();
+        return world.print(&format!("{:#}\n", Value::Array(all)));
+    }
+    let one = |(place, word, tree): &(&Place, &str, &Tree)| {
+        format!("{}: {word} ({})\n", place.0.display(), id(tree).short())
+    };
+    world.print(&lines.iter().map(one).collect::<String>())
 }

@@ -24,7 +24,8 @@ pub(super) fn diff(args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
     let found = match args.words.as_slice() {
         [name] => states(name, args)?,
         [before, after] => {
-            let found = compare(side(before, args)?, side(after, args)?);
+            let ends = [before, after].map(|word| word.to_string_lossy().into_owned());
+            let found = compare(&ends, side(before, args)?, side(after, args)?);
             overlay_fits(&args.words, args)?;
             found
         }
@@ -51,23 +52,24 @@ fn states(name: &OsStr, args: &Args) -> Result<Vec<Found>, Failure> {
     let booted = host::package(args, path, "booted");
     let runs = booted.is_some();
     if let Some(booted) = booted {
-        let pair = compare(only(of_package(&booted)?), only(of_package(&current)?));
-        let name = "booted -> current";
-        found.extend(pair.into_iter().map(|it| Found { name: name.into(), runs, ..it }));
+        let ends = ["booted", "current"].map(str::to_owned);
+        let pair = compare(&ends, only(of_package(&booted)?), only(of_package(&current)?));
+        found.extend(pair.into_iter().map(|it| Found { name: ends.join(" -> "), runs, ..it }));
     }
     if let Some(source) = host::source(args, path) {
         let mut described = side(source.as_os_str(), args)?;
         let wanted = described.remove(&*name.to_string_lossy());
         if let Some(machine) = wanted.or_else(|| described.into_values().next()) {
-            let pair = compare(only(of_package(&current)?), only(machine));
-            let name = "current -> description";
-            found.extend(pair.into_iter().map(|it| Found { name: name.into(), runs, ..it }));
+            let ends = ["current", "description"].map(str::to_owned);
+            let pair = compare(&ends, only(of_package(&current)?), only(machine));
+            found.extend(pair.into_iter().map(|it| Found { name: ends.join(" -> "), runs, ..it }));
         }
     }
     Ok(found)
 }
 
-fn compare(mut before: Side, mut after: Side) -> Vec<Found> {
+/// How two sides differ, which `ends` name.
+fn compare(ends: &[String; 2], mut before: Side, mut after: Side) -> Vec<Found> {
     // Two single machines are compared, whatever their names.
     if before.len() == 1 && after.len() == 1 {
         before = before.into_values().map(|it| (String::new(), it)).collect();
@@ -76,6 +78,9 @@ fn compare(mut before: Side, mut after: Side) -> Vec<Found> {
     let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let mut found = Vec::new();
     for name in names {
+        let [from, to] = ends;
+        let from = before.contains_key(name).then(|| from.clone());
+        let to = after.contains_key(name).then(|| to.clone());
         let (options, words) = match (before.get(name), after.get(name)) {
             (Some(before), Some(after)) => {
                 (options(before, after), words(&before.argv, &after.argv))
@@ -84,7 +89,7 @@ fn compare(mut before: Side, mut after: Side) -> Vec<Found> {
             (None, _) => (Vec::new(), vec![format!("+ machine {name}")]),
         };
         if !options.is_empty() || !words.is_empty() {
-            found.push(Found { name: name.clone(), runs: false, options, words });
+            found.push(Found { name: name.clone(), from, to, runs: false, options, words });
         }
     }
     found
@@ -102,6 +107,9 @@ fn options(before: &Machine, after: &Machine) -> Vec<(Difference, Need)> {
 
 struct Found {
     name: String,
+    /// What is compared, and with what; `None` where there is no such machine.
+    from: Option<String>,
+    to: Option<String>,
     /// Whether the first machine runs.
     runs: bool,
     options: Vec<(Difference, Need)>,
@@ -118,7 +126,20 @@ impl Found {
             value
         };
         let options: Vec<Value> = self.options.iter().map(one).collect();
-        json!({ "name": self.name, "options": options, "argv": self.words })
+        let words = |sign: &str| -> Vec<&str> {
+            // A machine that only one side has is told by the other end alone.
+            let is_pair = self.from.is_some() && self.to.is_some();
+            let lines = self.words.iter().filter(|_| is_pair);
+            lines.filter_map(|line| line.strip_prefix(sign)).collect()
+        };
+        json!({
+            "name": self.name,
+            "from": self.from,
+            "to": self.to,
+            "options": options,
+            "removed": words("- "),
+            "added": words("+ "),
+        })
     }
 
     fn lines(&self) -> Vec<String> {

@@ -153,8 +153,8 @@ impl Explained<'_> {
             "key": path,
             "about": key.about,
             "type": known.kind,
-            "default": default,
-            "heededBy": known.who,
+            "default": typed(key.default),
+            "heededBy": hypervisors(key.who),
             "values": values,
         });
         Found { text, json }
@@ -163,6 +163,19 @@ impl Explained<'_> {
 
 fn item(words: &[String], option: &str, rule: &str, place: Option<&String>) -> Value {
     json!({ "words": words, "option": option, "rule": rule, "from": place })
+}
+
+/// A default as a value; one that is told in words stays a text.
+fn typed(default: &str) -> Value {
+    if default.is_empty() {
+        return Value::Null;
+    }
+    serde_json::from_str(default).unwrap_or_else(|_| default.into())
+}
+
+/// The hypervisors that heed an option.
+fn hypervisors(who: u16) -> Vec<&'static str> {
+    schema::HYPERVISORS.iter().filter(|(_, bit)| who & bit != 0).map(|(name, _)| *name).collect()
 }
 
 /// Is `name` the option `path`, or a part of it? Indices that `path` leaves out match any.

@@ -102,7 +102,29 @@ pub fn run(
     }
 }
 
+/// The commands whose results programs can read.
+const WITH_JSON: &[&str] = &[
+    "build",
+    "check",
+    "validate",
+    "explain",
+    "show",
+    "diff",
+    "schema",
+    "measure",
+    "list",
+    "status",
+    "host doctor",
+];
+
 fn dispatch(command: &str, args: &Args, world: &mut World<'_>) -> Result<u8, Failure> {
+    let mut whole = command.to_owned();
+    if let ("host", Some(action)) = (command, args.words.first()) {
+        whole = format!("host {}", plinth::text::escape_control(&action.to_string_lossy()));
+    }
+    if args.json && !WITH_JSON.contains(&whole.as_str()) {
+        return Err(Failure::new(USAGE, UsageError::new(format!("{whole} has no JSON form"))));
+    }
     if let Some(done) = host::dispatch(command, args, world) {
         return done;
     }
