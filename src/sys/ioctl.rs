@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Requests to devices and file systems (ioctl(2)), each with the kind of argument that it takes.
 //!
-//! Owns the call and its answer. The numbers, and the layouts that go with them, stay where they are
-//! used: a constant there pairs a number with its argument once, and every call is checked against
-//! it. The request of NVMe is not here, since its structure points to more memory.
+//! Owns the call and its answer. The numbers, and the layouts that go with them, stay where they
+//! are used: a constant there pairs a number with its argument once, and every call is checked
+//! against it. The request of NVMe is not here, since its structure points to more memory.
 #![allow(unsafe_code, reason = "rustix has no ioctls whose numbers others know")]
 
 use std::io;

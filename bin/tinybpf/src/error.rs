@@ -339,7 +339,7 @@ impl fmt::Display for Error {
         if !subject.is_empty() {
             write!(f, " '{subject}'")?;
         }
-        match (detail, errno) {
+        match (detail.as_ref().filter(|it| !it.is_empty()), errno) {
             (Some(detail), Some(errno)) => write!(f, ": {detail}: {errno}")?,
             (Some(detail), None) => write!(f, ": {detail}")?,
             (None, Some(errno)) => write!(f, ": {errno}")?,
@@ -394,6 +394,9 @@ mod tests {
     fn without_anything_known_the_kind_speaks() {
         let error = Error::new(Kind::Empty, Op::Poll, "");
         assert_eq!(error.to_string(), "poll: nothing to do");
+        // What somebody looked for and did not find leaves no gap.
+        let error = Error::from_errno(Errno::INVAL, Op::Attach, "p").with_detail("");
+        assert_eq!(error.to_string(), "attach 'p': EINVAL (Invalid argument)");
     }
 
     #[test]
