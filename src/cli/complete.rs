@@ -12,6 +12,8 @@ pub const SHELLS: [&str; 3] = ["bash", "zsh", "fish"];
 /// Values of these names are completed as files.
 const FILE: &str = "FILE";
 const PATH: &str = "PATH";
+/// Values of this name are completed as directories.
+const DIR: &str = "DIR";
 
 impl<A> Program<A> {
     /// The completion script for `shell`, one of [`SHELLS`]; `None` for any other.
@@ -50,6 +52,7 @@ impl<A> Program<A> {
             }
             let reply = match (flag.choices, flag.value) {
                 ([], Some(FILE | PATH)) => "compgen -f -- \"$cur\"".to_owned(),
+                ([], Some(DIR)) => "compgen -d -- \"$cur\"".to_owned(),
                 ([], _) => ":".to_owned(),
                 (choices, _) => format!("compgen -W \"{}\" -- \"$cur\"", choices.join(" ")),
             };
@@ -105,7 +108,8 @@ impl<A> Program<A> {
             out.push_str(&format!("complete -c {}{rest}\n", self.name));
         };
         if !self.commands.is_empty() {
-            line(&mut out, " -f");
+            // Behind a command there may be files.
+            line(&mut out, " -n __fish_use_subcommand -f");
         }
         for Command { name, summary, .. } in self.commands {
             let text = fish_quoted(summary);
@@ -123,6 +127,7 @@ impl<A> Program<A> {
             match (flag.choices, flag.value) {
                 (_, None) => {}
                 ([], Some(FILE | PATH)) => rest.push_str(" -r -F"),
+                ([], Some(DIR)) => rest.push_str(" -x -a '(__fish_complete_directories)'"),
                 ([], Some(_)) => rest.push_str(" -x"),
                 (choices, Some(_)) => rest.push_str(&format!(" -x -a '{}'", choices.join(" "))),
             }
@@ -152,6 +157,7 @@ fn zsh_flag<A>(flag: &Flag<A>) -> Vec<String> {
     let value = match (flag.choices, flag.value) {
         (_, None) => String::new(),
         ([], Some(FILE | PATH)) => ":file:_files".to_owned(),
+        ([], Some(DIR)) => ":directory:_files -/".to_owned(),
         ([], Some(name)) => format!(":{name}: "),
         (choices, Some(name)) => format!(":{name}:({})", choices.join(" ")),
     };

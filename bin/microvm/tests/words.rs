@@ -133,3 +133,17 @@ fn what_is_in_the_place_of_a_package_is_a_conflict() {
     let text = "@/result holds another package; --force replaces it";
     assert_eq!((status, said.as_str()), (5, text));
 }
+
+#[test]
+fn completions_offer_directories_and_files_where_they_belong() {
+    for (shell, line) in [
+        ("bash", "build:--out|build:-o) mapfile -t COMPREPLY < <(compgen -d -- \"$cur\")"),
+        ("zsh", "'--root=[what stands for /]:directory:_files -/'"),
+        ("fish", "complete -c microvm -n __fish_use_subcommand -f\n"),
+        ("fish", "_from build' -s o -l out -x -a '(__fish_complete_directories)'"),
+    ] {
+        let (status, script) = microvm(&["completions", shell]);
+        assert!(status == 0 && script.contains(line), "{shell}: {script}");
+        assert!(!script.contains("complete -c microvm -f\n"), "{shell}");
+    }
+}
