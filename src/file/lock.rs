@@ -21,14 +21,15 @@ pub struct Lock {
 
 impl Lock {
     /// Takes the lock of `path`, creating the file where there is none; `None` when another holds
-    /// it. A link is refused: others may be able to write where the file is.
+    /// it. A link is refused, and so is a pipe that nobody reads: others may be able to write
+    /// where the file is.
     ///
     /// # Errors
     /// What open(2) and flock(2) say.
     pub fn try_exclusive(path: &Path) -> io::Result<Option<Self>> {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(0o600);
-        let file = options.custom_flags(libc::O_NOFOLLOW).open(path)?;
+        let file = options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Self { file })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
@@ -54,6 +55,15 @@ mod tests {
         std::os::unix::fs::symlink("elsewhere", place.join("lock")).expect("a link");
         assert!(Lock::try_exclusive(&place.join("lock")).is_err());
         assert!(!place.join("elsewhere").exists());
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_reads_holds_nobody_up() {
+        let place = crate::testing::Place::new();
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, place.join("lock"), kind, mode, 0).expect("a pipe");
+        assert!(Lock::try_exclusive(&place.join("lock")).is_err());
     }
 
     #[test]

@@ -44,6 +44,10 @@ pub enum HostError {
     NoOld(Name),
     /// It has nothing to connect to; says what the description lacks.
     Lacks(Name, &'static str),
+    /// It has no volume with this image.
+    NoVolume(Name, String),
+    /// There is no such image.
+    NoImage(PathBuf),
     /// A program is not installed.
     NoProgram(String, &'static str),
     /// A program ended in error: which, and its last words.
@@ -70,7 +74,9 @@ impl HostError {
             | Self::NoPackage(_)
             | Self::NotDescribed(..)
             | Self::NoSource(_)
-            | Self::NoOld(_) => NOT_FOUND,
+            | Self::NoOld(_)
+            | Self::NoVolume(..)
+            | Self::NoImage(_) => NOT_FOUND,
             Self::Exists(_)
             | Self::Declarative(_)
             | Self::Running(_)
@@ -123,6 +129,8 @@ impl fmt::Display for HostError {
             }
             Self::NoOld(name) => write!(f, "{name} has no earlier package"),
             Self::Lacks(name, what) => write!(f, "MicroVM {name} has no {what}"),
+            Self::NoVolume(name, image) => write!(f, "MicroVM {name} has no volume {image}"),
+            Self::NoImage(path) => write!(f, "there is no image {}", path.display()),
             Self::NoProgram(program, why) => write!(f, "{program} not found, needed {why}"),
             Self::Failed(program, said) if said.is_empty() => write!(f, "{program} failed"),
             Self::Failed(program, said) => write!(f, "{program} failed: {said}"),

@@ -26,8 +26,12 @@ const DECIDE: &[&str] =
 /// Whether a name is there and belongs to somebody who must not decide what is run: root may for
 /// root, and everybody for themselves.
 pub(super) fn is_foreign(path: &Path) -> bool {
-    let own = rustix::process::geteuid().as_raw();
-    fs::symlink_metadata(path).is_ok_and(|it| ![0, own].contains(&it.uid()))
+    fs::symlink_metadata(path).is_ok_and(|it| is_somebody_elses(it.uid()))
+}
+
+/// Whether the owner of a file is neither root nor who asks.
+pub(super) fn is_somebody_elses(owner: u32) -> bool {
+    ![0, rustix::process::geteuid().as_raw()].contains(&owner)
 }
 
 /// Reads files of the package at `at`, of which none is longer than its description may be.

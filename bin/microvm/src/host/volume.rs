@@ -5,12 +5,13 @@
 //! for.
 
 use std::fs::File;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, openat, openat2, statat};
+use rustix::io::Errno;
 
 use super::change::CURRENT;
-use super::look::is_foreign;
+use super::look::is_somebody_elses;
 use super::{Host, HostError, Name, filesystem};
 use crate::package::{RUNNER, RUNNER_MAX};
 
@@ -45,8 +46,7 @@ pub fn grow(
     if with_file_system && !filesystem::can_grow(&volume.fs) {
         return Err(HostError::Bad(format!("a file system of type {} cannot grow", volume.fs)));
     }
-    let path = place(host, name, image)?;
-    let file = open(&path)?;
+    let (path, file) = open(host, name, image)?;
     let length = filesystem::size(&file).map_err(HostError::io("look at", &path))?;
     let from = length >> 20;
     let is_file = file.metadata().map_err(HostError::io("look at", &path))?.is_file();
@@ -73,17 +73,41 @@ pub fn grow(
     Ok(Growth { from, to: bytes >> 20 })
 }
 
-/// The image itself. Where a machine may have put a link, it does not lead root elsewhere.
-fn open(path: &Path) -> Result<File, HostError> {
-    let found = path.symlink_metadata().map_err(HostError::io("look at", path))?;
-    if found.is_symlink() && is_foreign(path) {
+/// The image itself, as the machine sees it from its directory, and its path. Where a machine may
+/// have put a link, it does not lead root elsewhere.
+fn open(host: &Host<'_>, name: &Name, image: &str) -> Result<(PathBuf, File), HostError> {
+    let image = Path::new(image);
+    // Links that lead to what is named by an absolute path are the administrator's.
+    let (from, way, resolve) = if image.is_absolute() {
+        (host.root.join("/"), image.strip_prefix("/").unwrap_or(image), ResolveFlags::empty())
+    } else {
+        let firm = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        (host.directory(name), image, firm)
+    };
+    let path = from.join(way);
+    let failed = |errno: Errno| match errno {
+        Errno::NOENT | Errno::NOTDIR => HostError::NoImage(path.clone()),
+        Errno::LOOP => HostError::Bad(format!("{} is reached through a link", path.display())),
+        Errno::XDEV => {
+            HostError::Bad(format!("{} leads out of the machine's directory", path.display()))
+        }
+        errno => HostError::io("open", &path)(errno.into()),
+    };
+    let (above, last) = (way.parent().unwrap_or(way), way.file_name().unwrap_or_default());
+    let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+    let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let from = rustix::fs::open(&from, directory, Mode::empty()).map_err(failed)?;
+    let above = openat2(&from, above, directory, Mode::empty(), resolve).map_err(failed)?;
+    let found = statat(&above, last, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
+    let is_link = FileType::from_raw_mode(found.st_mode) == FileType::Symlink;
+    if is_link && is_somebody_elses(found.st_uid) {
         let text = format!("{} is a link that another account has made", path.display());
         return Err(HostError::Bad(text));
     }
-    let follow = if found.is_symlink() { OFlags::empty() } else { OFlags::NOFOLLOW };
-    let flags = OFlags::RDWR | OFlags::CLOEXEC | follow;
-    let opened = rustix::fs::open(path, flags, Mode::empty());
-    opened.map(File::from).map_err(|errno| HostError::io("open", path)(errno.into()))
+    let follow = if is_link { OFlags::empty() } else { OFlags::NOFOLLOW };
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK | follow;
+    let file = openat(&above, last, flags, Mode::empty()).map_err(failed)?;
+    Ok((path, File::from(file)))
 }
 
 struct Volume {
@@ -103,23 +127,10 @@ fn volume(host: &Host<'_>, name: &Name, image: &str) -> Result<Volume, HostError
         .into_iter()
         .flatten()
         .find(|volume| volume.get("image").and_then(serde_json::Value::as_str) == Some(image));
-    let found =
-        found.ok_or_else(|| HostError::Bad(format!("MicroVM {name} has no volume {image}")))?;
+    let found = found.ok_or_else(|| HostError::NoVolume(name.clone(), image.to_owned()))?;
     let text = |key: &str, or: &str| {
         found.get(key).and_then(serde_json::Value::as_str).unwrap_or(or).to_owned()
     };
     let size = found.get("size").and_then(serde_json::Value::as_u64);
     Ok(Volume { size, fs: text("fsType", "ext4"), kind: text("imageType", "raw") })
-}
-
-/// Where the image is: as the machine sees it, from its directory.
-fn place(host: &Host<'_>, name: &Name, image: &str) -> Result<PathBuf, HostError> {
-    let path = Path::new(image);
-    if path.is_absolute() {
-        return Ok(host.root.join(path));
-    }
-    if path.components().any(|part| part == Component::ParentDir) {
-        return Err(HostError::Bad(format!("{image} leads out of the machine's directory")));
-    }
-    Ok(host.directory(name).join(path))
 }

@@ -32,7 +32,9 @@ fn a_volume_grows_with_its_file_system_or_without_it() {
         assert_eq!(status, Some(1), "{said}");
         assert!(said.contains(words), "{said}");
     };
-    fails(&[], "cannot look at");
+    let (status, _, said) = grow(&[]);
+    assert_eq!(status, Some(4), "{said}");
+    assert!(said.contains("there is no image"), "{said}");
     let mut command = Command::new(PROGRAM);
     command.args(["internal", "mkvolume", "--size-mib", "16", "--fs", "ext4", "--"]).arg(&image);
     assert!(output(&mut command).status.success());
@@ -64,7 +66,8 @@ fn a_volume_grows_with_its_file_system_or_without_it() {
         fails(&["--file-system"], words);
         assert_eq!(fs::metadata(&image).expect("an image").len(), 32 << 20, "{more}");
     }
-    let (_, _, said) = ground.run(&["volume", "grow", "web1", "no.img"]);
+    let (status, _, said) = ground.run(&["volume", "grow", "web1", "no.img"]);
+    assert_eq!(status, Some(4), "{said}");
     assert!(said.contains("MicroVM web1 has no volume no.img"), "{said}");
 }
 
@@ -85,4 +88,23 @@ fn root_a_volume_does_not_grow_through_a_link_of_the_hypervisor() {
     std::os::unix::fs::lchown(&link, Some(0), None).expect("root may do that");
     assert_eq!(ground.said(&["volume", "grow", "web1", "v.img"]), "v.img: 0 MiB -> 2 MiB\n");
     assert_eq!(fs::metadata(&far).expect("a file").len(), 2 << 20);
+}
+
+#[test]
+fn root_a_volume_does_not_grow_behind_a_link() {
+    let ground = Ground::new("behind");
+    let text = "kernel = \"/k\"\n[[volumes]]\nimage = \"sub/v.img\"\nsize = 2\n";
+    let path = ground.write("web1.toml", text);
+    ground.said(&["create", "web1", &path]);
+    let far = ground.write("far/v.img", "");
+    let link = ground.0.join("root/var/lib/microvms/web1/sub");
+    symlink(ground.0.join("far"), &link).expect("a link");
+    let (status, _, said) = ground.run(&["volume", "grow", "web1", "sub/v.img"]);
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.ends_with("web1/sub/v.img is reached through a link\n"), "{said}");
+    assert_eq!(fs::metadata(&far).expect("a file").len(), 0);
+    // A directory of its own is no link.
+    fs::remove_file(&link).expect("removed");
+    ground.write("root/var/lib/microvms/web1/sub/v.img", "");
+    ground.said(&["volume", "grow", "web1", "sub/v.img"]);
 }
