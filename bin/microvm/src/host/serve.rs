@@ -2,9 +2,12 @@
 //! Makes the directories that a machine's daemons serve, where they are missing.
 //!
 //! Root does so, below a directory in which the hypervisor's account may put names: no link is
-//! followed on the way, so that what is made and given away is where the description says.
+//! followed on the way, so that what is made is where the description says. The directory stays
+//! root's, with the right to write for the group: the daemon that serves it is root, and its owner
+//! could put a link in its place.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path};
 
 use rustix::fs::{CWD, Gid, Mode, OFlags, Uid, fchmod, fchown, mkdirat, openat};
@@ -14,7 +17,7 @@ use super::change::CURRENT;
 use super::hands::make;
 use super::{Host, HostError, Name};
 
-/// The group may write, as its daemons do.
+/// Who is in the group may write there, too.
 const SERVED_MODE: Mode = Mode::from_raw_mode(0o775);
 /// What is made on the way there.
 const WAY_MODE: Mode = Mode::from_raw_mode(0o755);
@@ -39,7 +42,9 @@ impl Host<'_> {
                 }
             };
             let path = from.join(way);
-            if !path.exists() {
+            let user = self.user();
+            let is_users = || path.symlink_metadata().is_ok_and(|it| Some(it.uid()) == user);
+            if !path.exists() || is_users() {
                 self.make_served(&from, way, &path)?;
             }
         }
@@ -65,9 +70,13 @@ impl Host<'_> {
                 }
             };
         }
-        fchmod(&directory, SERVED_MODE).map_err(at)?;
-        let (Some(user), Some(group)) = (self.user(), self.group()) else { return Ok(()) };
-        fchown(&directory, Some(Uid::from_raw(user)), Some(Gid::from_raw(group))).map_err(at)
+        if let Some(group) = self.group() {
+            match fchown(&directory, Some(Uid::ROOT), Some(Gid::from_raw(group))) {
+                Ok(()) | Err(Errno::PERM) => {}
+                Err(errno) => return Err(at(errno)),
+            }
+        }
+        fchmod(&directory, SERVED_MODE).map_err(at)
     }
 }
 

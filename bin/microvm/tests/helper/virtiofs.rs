@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -218,6 +219,36 @@ fn what_an_earlier_daemon_left_is_gone_before_the_next_and_none_outlives_its_sup
     supervisor.signal(Signal::KILL);
     assert_eq!(supervisor.status(), None);
     until("the daemon ends", || fs::read(&words).map_or(true, |words| words.is_empty()));
+}
+
+/// As in the directory of a host's machine, where the hypervisor's account makes names.
+#[test]
+fn root_a_directory_that_another_account_may_replace_is_not_served() {
+    let at = Place::new();
+    let set = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
+    };
+    package(&at, &["a"]);
+    // Judged before the daemon is looked for.
+    let ended =
+        || verdict(&run(internal(&at, ["virtiofsd", "--package", "package", "--binary", "none"])));
+    let refused = || {
+        let (ending, said) = ended();
+        assert_eq!(ending, Ending::Exited(1), "{said}");
+        assert!(said.starts_with("microvm: another account could put a link in"), "{said}");
+    };
+    set(&at, 0o1777);
+    chown(at.join("a"), Some(4000), None).expect("an owner");
+    refused();
+    // A link of root's is one that root may follow, but a directory behind it is not asked for.
+    fs::rename(at.join("a"), at.join("b")).expect("renamed");
+    symlink("b", at.join("a")).expect("a link");
+    refused();
+    fs::remove_file(at.join("a")).expect("removed");
+    fs::rename(at.join("b"), at.join("a")).expect("renamed");
+    // Where nobody else makes names, nobody else replaces them.
+    set(&at, 0o755);
+    assert_eq!(ended().0, Ending::Exited(6));
 }
 
 #[test]

@@ -12,8 +12,9 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use plinth::err::{FAILED, Failure, tell_text};
@@ -49,6 +50,8 @@ enum StartError {
     Package(PathBuf, String),
     /// A directory to be served does not exist: its tag.
     NoSource(String, PathBuf),
+    /// A directory to be served is not only root's to replace: its tag.
+    Loose(String, PathBuf),
     /// The daemon is not installed.
     NoProgram(String),
     /// The program is the one of old QEMU.
@@ -62,6 +65,12 @@ impl fmt::Display for StartError {
             Self::NoSource(tag, path) => {
                 write!(f, "the directory {} of the share {tag} is missing", path.display())
             }
+            Self::Loose(tag, path) => write!(
+                f,
+                "another account could put a link in the place of {}, which root serves as {tag}; \
+                 give it and what leads to it to root",
+                path.display()
+            ),
             Self::NoProgram(name) => write!(f, "{name} not found, needed by virtiofsd.binary"),
             Self::OldProgram(path) => write!(
                 f,
@@ -90,6 +99,13 @@ pub(super) fn run(call: &Call<'_>, world: &World<'_>) -> Result<u8, Failure> {
         let source = daemon.source().unwrap_or_default();
         return Err(Failure::new(FAILED, StartError::NoSource(daemon.tag.clone(), source)));
     }
+    let here = std::env::current_dir().unwrap_or_default();
+    for daemon in &daemons {
+        let source = daemon.source().unwrap_or_default();
+        if !is_firm(&here, &source) {
+            return Err(Failure::new(FAILED, StartError::Loose(daemon.tag.clone(), source)));
+        }
+    }
     let name = call.options.binary.clone().or_else(|| arguments::binary(&runner));
     let name = name.unwrap_or_else(|| "virtiofsd".to_owned());
     let program = program(&name, (world.env)("PATH"));
@@ -99,6 +115,29 @@ pub(super) fn run(call: &Call<'_>, world: &World<'_>) -> Result<u8, Failure> {
         return Err(Failure::new(NO_PROGRAM, StartError::OldProgram(program)));
     }
     Ok(Supervisor::new(daemons, program, Notifier::from_env(world.env))?.run()?)
+}
+
+/// Whether a directory stays what it is as long as root does not change it.
+///
+/// Asked for what lies in the working directory `here` when both this process and that directory
+/// are root's: there the hypervisor's account can make names, and rename its own. Whatever else
+/// root is told to serve is the affair of who told it.
+fn is_firm(here: &Path, source: &Path) -> bool {
+    let is_roots = |path: &Path| path.symlink_metadata().is_ok_and(|it| it.uid() == 0);
+    if !rustix::process::geteuid().is_root() || !is_roots(here) || source.starts_with("..") {
+        return true;
+    }
+    let whole = here.join(source);
+    let Ok(way) = whole.strip_prefix(here) else { return true };
+    let mut path = here.to_owned();
+    way.components().all(|step| {
+        let is_kept = is_roots(&path) && path.metadata().is_ok_and(|it| it.mode() & 0o022 == 0);
+        let is_sticky = is_roots(&path) && path.metadata().is_ok_and(|it| it.mode() & 0o1000 != 0);
+        path.push(step);
+        let is_directory = path.symlink_metadata().is_ok_and(|it| it.is_dir());
+        let is_firm = is_kept || (is_sticky && is_roots(&path));
+        matches!(step, Component::Normal(_)) && is_directory && is_firm
+    })
 }
 
 /// Where the daemon is.

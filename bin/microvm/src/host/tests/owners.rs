@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Who may decide what root runs and makes: nobody else, whatever is put in its way.
 
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt as _, symlink};
 
 use super::*;
 
@@ -88,4 +88,22 @@ fn nothing_is_made_behind_a_link() {
         assert!(said.contains("cannot create "), "{said}");
     }
     assert!(!etc.join("there").exists() && !etc.join("new").exists());
+}
+
+/// The daemon that serves it is root, and follows a link in its place.
+#[test]
+fn root_directories_to_be_served_are_roots() {
+    let ground = Ground::new("served-owner");
+    fs::write(ground.0.join("etc/passwd"), "microvm:x:4000:4001::/:/bin/sh\n").expect("a file");
+    fs::write(ground.0.join("etc/group"), "kvm:x:4001:\n").expect("a file");
+    ground.machine();
+    let at = ground.0.join("var/lib/microvms/a");
+    fs::create_dir(at.join("before")).expect("a directory");
+    std::os::unix::fs::chown(at.join("before"), Some(4000), None).expect("an owner");
+    served(&ground, &["new", "before"]).expect("made");
+    for made in ["new", "before"] {
+        let found = fs::metadata(at.join(made)).expect(made);
+        let mode = found.permissions().mode() & 0o777;
+        assert_eq!((found.uid(), found.gid(), mode), (0, 4001, 0o775), "{made}");
+    }
 }
