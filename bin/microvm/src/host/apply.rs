@@ -298,6 +298,9 @@ fn decide(entry: &Entry, there: Option<&There>, built: Option<&Attempt>) -> Deci
     if let Some(why) = &entry.wrong {
         return Decision::Wrong(why.clone());
     }
+    if let Some(file) = there.and_then(|there| there.seen.foreign.first()) {
+        return Decision::Refused(format!("its {file} belongs to somebody else; remove it"));
+    }
     let machine = there.filter(|there| there.seen.is_machine());
     if machine.is_some() && entry.source.is_some() {
         return Decision::Left;

@@ -243,9 +243,8 @@ pub fn import(
     if tree.hash() != *hash {
         return Err(HostError::Bad("the package is not the one that was announced".to_owned()));
     }
-    install::prepare(host, name)?;
-    let _lock = host.lock(name)?;
-    let seen = host.look(name)?;
+    host.may_have(name, &tree)?;
+    let (_lock, seen) = install::prepare(host, name)?;
     if seen.declarative {
         return Err(HostError::Declarative(name.clone()));
     }

@@ -38,6 +38,8 @@ pub enum HostError {
     NoSource(Name),
     /// Something that decides what root runs is not root's.
     Foreign(PathBuf),
+    /// A link that decides what root runs leads to where no packages are kept.
+    Astray(PathBuf),
     /// Its description has no machine of this name.
     NotDescribed(Name, PathBuf),
     /// It has no earlier package.
@@ -124,6 +126,9 @@ impl fmt::Display for HostError {
                  or give it to root",
                 path.display()
             ),
+            Self::Astray(path) => {
+                write!(f, "{} leads to where no packages are kept", path.display())
+            }
             Self::NotDescribed(name, path) => {
                 write!(f, "{} describes no machine {name}", path.display())
             }

@@ -6,12 +6,13 @@
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use plinth::file::{put_atomic, replace_atomic};
 use rustix::fs::{CWD, Gid, RenameFlags, Uid, chown, renameat_with};
 
-use super::change::{Action, CURRENT, OLD};
+use super::change::{Action, CURRENT, GENERATIONS, OLD};
+use super::look::is_foreign;
 use super::{Host, HostError, Manager, Name, units};
 use crate::package::{Place, StoreError, Tree};
 
@@ -54,8 +55,7 @@ impl<'a> Hands<'a> {
         match action {
             Action::MakeDirectory => self.make_directory(&at),
             Action::WritePackage(generation) => {
-                let packages = self.host.packages(self.name);
-                make(&packages)?;
+                let packages = self.make_packages(&at)?;
                 tree.map_or(Ok(()), |tree| write(&packages, generation, tree))
             }
             Action::WriteFile(name, text) => {
@@ -63,6 +63,8 @@ impl<'a> Hands<'a> {
                 let path = at.join(name);
                 put_atomic(&path, text.as_bytes(), 0o644).map_err(HostError::io("write", path))
             }
+            // A directory of that name is somebody else's, and no mark or link.
+            Action::Remove(name) if is_directory(&at.join(name)) => Ok(()),
             Action::Remove(name) => remove_file(&at.join(name)),
             Action::Link(name, target) => link(&at, name, target),
             Action::Exchange => exchange(&at),
@@ -100,7 +102,26 @@ impl<'a> Hands<'a> {
     fn make_directory(&self, at: &Path) -> Result<(), HostError> {
         self.host.make_state()?;
         make(at)?;
+        // What decides is there before anybody else may make names.
+        self.make_packages(at)?;
         self.host.own(at, DIRECTORY_MODE)
+    }
+
+    /// Makes the directory of packages; what somebody else has put in its place is none.
+    fn make_packages(&self, at: &Path) -> Result<PathBuf, HostError> {
+        let packages = self.host.packages(self.name);
+        for path in [at.join(GENERATIONS), packages.clone()] {
+            make(path.parent().unwrap_or(at))?;
+            match DirBuilder::new().mode(0o755).create(&path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                made => made.map_err(HostError::io("create", &path))?,
+            }
+            let is_directory = path.symlink_metadata().is_ok_and(|it| it.is_dir());
+            if !is_directory || is_foreign(&path) {
+                return Err(HostError::Foreign(path));
+            }
+        }
+        Ok(packages)
     }
 }
 
@@ -148,10 +169,14 @@ pub(super) fn sync(directory: &Path) -> Result<(), HostError> {
 
 /// Makes the link `name` in `at` lead to `target`, in one step.
 pub(super) fn link(at: &Path, name: &str, target: &str) -> Result<(), HostError> {
-    let draft = at.join(format!(".{name}.new"));
-    remove_file(&draft)?;
+    // Nobody can guess the name and put something in the way.
+    let draft = at.join(format!(".{name}.{}.new", plinth::rand::uuid_v4()));
     symlink(target, &draft).map_err(HostError::io("create", &draft))?;
-    fs::rename(&draft, at.join(name)).map_err(HostError::io("rename", &draft))?;
+    let moved = fs::rename(&draft, at.join(name));
+    if moved.is_err() {
+        drop(fs::remove_file(&draft)); // the error that counts is the first
+    }
+    moved.map_err(HostError::io("rename", &draft))?;
     sync(at)
 }
 
@@ -213,9 +238,12 @@ pub(super) fn remove_file(path: &Path) -> Result<(), HostError> {
     gone(fs::remove_file(path)).map_err(HostError::io("remove", path))
 }
 
+fn is_directory(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|it| it.is_dir())
+}
+
 fn remove_tree(path: &Path) -> Result<(), HostError> {
-    let is_directory = fs::symlink_metadata(path).is_ok_and(|it| it.is_dir());
-    let removed = if is_directory { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    let removed = if is_directory(path) { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     gone(removed).map_err(HostError::io("remove", path))
 }
 

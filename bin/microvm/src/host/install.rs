@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use plinth::err::Failure;
+use plinth::file::Lock;
 
 use super::change::{self, Action, CURRENT, OLD, Outcome, Wanted};
 use super::profile::Profile;
@@ -61,13 +62,12 @@ impl Host<'_> {
         let is_free = |seen: Seen| {
             if seen.is_machine() { Err(fail(HostError::Exists(name.clone()))) } else { Ok(seen) }
         };
-        is_free(self.look(name).map_err(fail)?)?;
+        is_free(self.trusted(name).map_err(fail)?)?;
         // What cannot be built leaves no trace.
         let built = self.built(name, path, &Request::default())?;
-        self.stands_beside_others(name, &Profile::of_tree(&built.tree)).map_err(fail)?;
-        prepare(self, name).map_err(fail)?;
-        let _lock = self.lock(name).map_err(fail)?;
-        let seen = is_free(self.look(name).map_err(fail)?)?;
+        self.may_have(name, &built.tree).map_err(fail)?;
+        let (_lock, seen) = prepare(self, name).map_err(fail)?;
+        let seen = is_free(seen)?;
         let source = Some(path.to_string_lossy().into_owned());
         let facts = (source, false, autostart.then_some(true));
         let written = install(self, name, seen, &built.tree, facts).map_err(fail)?;
@@ -91,6 +91,13 @@ impl Host<'_> {
         let facts = (None, seen.declarative, None);
         let written = install(self, name, seen, &built.tree, facts).map_err(fail)?;
         Ok((built, written))
+    }
+
+    /// As [`Host::stands_beside_others`], for a package that the machine may have already.
+    pub(super) fn may_have(&self, name: &Name, tree: &Tree) -> Result<(), HostError> {
+        let id = Id::new(tree.hash().to_string());
+        let has = self.trusted(name)?.current_id() == Some(&id);
+        if has { Ok(()) } else { self.stands_beside_others(name, &Profile::of_tree(tree)) }
     }
 
     /// Does no other machine have what only one can have: an address in the kernel?
@@ -287,10 +294,15 @@ fn is_whole(host: &Host<'_>, name: &Name, tree: &Tree) -> bool {
     at.and_then(|at| at.read().ok()).is_some_and(|it| it == *tree)
 }
 
-/// Makes the directory of a machine that is about to be, so that it can be locked.
-pub(crate) fn prepare(host: &Host<'_>, name: &Name) -> Result<(), HostError> {
-    if host.directory(name).is_dir() {
-        return Ok(());
+/// Makes the directory of a machine that is about to be, and locks it; what is there.
+///
+/// # Errors
+/// Somebody else has put a hand to the directory; another command works on it.
+pub(crate) fn prepare(host: &Host<'_>, name: &Name) -> Result<(Lock, Seen), HostError> {
+    host.trusted(name)?;
+    if !host.directory(name).is_dir() {
+        Hands::new(host, name).carry_out(&[Action::MakeDirectory], None)?;
     }
-    Hands::new(host, name).carry_out(&[Action::MakeDirectory], None)
+    let lock = host.lock(name)?;
+    Ok((lock, host.trusted(name)?))
 }

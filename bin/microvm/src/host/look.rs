@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::change::{
-    AUTOSTART, BOOTED, CURRENT, DECLARATIVE, GENERATIONS, OLD, OURS, PENDING, PROCESS, SOURCE,
+    AUTOSTART, BOOTED, CURRENT, DECLARATIVE, GENERATIONS, OLD, OURS, PENDING, SOURCE,
 };
 use super::profile::{Profile, identity};
 use super::seen::{Generation, Id, Link, Seen};
@@ -20,8 +20,7 @@ use crate::package::{RUNNER_MAX, Tree};
 
 /// The names by which a command decides what it does. `booted` says what runs, and counts as far as
 /// scripts are concerned only when it can be trusted ([`Host::package`]).
-const DECIDE: &[&str] =
-    &[CURRENT, OLD, GENERATIONS, SOURCE, DECLARATIVE, AUTOSTART, PENDING, PROCESS];
+const DECIDE: &[&str] = &[CURRENT, OLD, GENERATIONS, SOURCE, DECLARATIVE, AUTOSTART];
 
 /// Whether a name is there and belongs to somebody who must not decide what is run: root may for
 /// root, and everybody for themselves.
@@ -110,7 +109,7 @@ impl Host<'_> {
                 .filter(|text| !text.is_empty()),
             declarative: has(DECLARATIVE),
             autostart: has(AUTOSTART),
-            pending: has(PENDING),
+            pending: has(PENDING) && !is_foreign(&at.join(PENDING)),
             drop_in: self.root.read_text(units::drop_in_path(&name.unit())).ok(),
             data,
             foreign,
@@ -122,11 +121,29 @@ impl Host<'_> {
     /// # Errors
     /// There is none, or somebody else has put a hand to it.
     pub fn machine(&self, name: &Name) -> Result<Seen, HostError> {
-        let seen = self.look(name)?;
-        if let Some(name_of_file) = seen.foreign.first() {
-            return Err(HostError::Foreign(self.directory(name).join(name_of_file)));
-        }
+        let seen = self.trusted(name)?;
         if seen.is_machine() { Ok(seen) } else { Err(HostError::NotFound(name.clone())) }
+    }
+
+    /// As [`Host::look`], for a command that goes by what it sees.
+    ///
+    /// # Errors
+    /// As there; somebody else has put a hand to it.
+    pub fn trusted(&self, name: &Name) -> Result<Seen, HostError> {
+        let seen = self.look(name)?;
+        match seen.foreign.first() {
+            Some(file) => Err(HostError::Foreign(self.directory(name).join(file))),
+            None => Ok(seen),
+        }
+    }
+
+    /// Whether there is a machine, whatever somebody else has put there: it can be stopped.
+    ///
+    /// # Errors
+    /// There is none; its directory cannot be read.
+    pub fn exists(&self, name: &Name) -> Result<(), HostError> {
+        let is_there = self.look(name)?.is_machine() || self.activity(name)?.active;
+        if is_there { Ok(()) } else { Err(HostError::NotFound(name.clone())) }
     }
 
     fn link(&self, name: &Name, link: &str) -> Option<Link> {
@@ -139,12 +156,13 @@ impl Host<'_> {
     /// The directory that one of a machine's links leads to, if the link may decide what is run.
     #[must_use]
     pub fn package(&self, name: &Name, link: &str) -> Option<PathBuf> {
-        let path = self.directory(name).join(link);
-        if is_foreign(&path) {
-            super::warn(&HostError::Foreign(path).to_string());
-            return None;
+        match self.way(name, link) {
+            Ok(()) => self.leads_to(name, link),
+            Err(error) => {
+                super::warn(&error.to_string());
+                None
+            }
         }
-        self.leads_to(name, link)
     }
 
     fn leads_to(&self, name: &Name, link: &str) -> Option<PathBuf> {
@@ -164,6 +182,10 @@ impl Host<'_> {
 
     fn generations(&self, name: &Name) -> Result<Vec<Generation>, HostError> {
         let at = self.packages(name);
+        // What lies behind a link, or in a directory of somebody else, is no package of ours.
+        if is_foreign(&at) || at.is_symlink() {
+            return Ok(Vec::new());
+        }
         let entries = match fs::read_dir(&at) {
             Ok(entries) => entries,
             Err(error) if is_none(&error) => return Ok(Vec::new()),

@@ -36,6 +36,7 @@ mod tests;
 pub mod turns;
 pub mod units;
 mod volume;
+mod way;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

@@ -6,7 +6,9 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use super::{Ground, PROGRAM};
+use plinth::testing::until;
+
+use super::{Ground, PROGRAM, is_free};
 
 /// What stands for systemctl, and knows no units: what it was asked to do goes to a file.
 const SYSTEMCTL: &str = "case $1 in show) ;; *) echo \"$*\" >>\"$GROUND/asked\";; esac";
@@ -61,10 +63,10 @@ fn a_machine_in_the_foreground_of_a_host_with_units_runs_for_all_commands() {
     for (end, left) in [("stop", "stop microvm@a.service\n"), ("restart", "restart microvm@a")] {
         let ended = std::thread::scope(|scope| {
             let foreground = scope.spawn(|| ground.run(&["run", "a", "--setup"]));
-            while !log().ends_with("runs\n") {
+            until("it runs", || {
                 assert!(!foreground.is_finished(), "it does not run");
-                std::thread::yield_now();
-            }
+                log().ends_with("runs\n") && is_free(&at(&ground))
+            });
             let listed = ground.said(&["list", "--json"]);
             assert!(listed.contains("\"active\": true"), "{listed}");
             assert!(ground.said(&["status", "a"]).starts_with("a: running (process "));

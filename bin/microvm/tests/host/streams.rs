@@ -26,7 +26,7 @@ fn what_cannot_be_said_stops_nothing() {
     for (words, status, lines) in [
         (&["build", &warned, "-o", &out][..], 0, Some(1)),
         (&["build", &wrong], 3, Some(0)),
-        (&["check", "/no/such/file"], 4, Some(0)),
+        (&["check", "/no/such/file"], 4, Some(2)),
         (&["show", &warned], 0, None),
         (&["import-nix", &options], 0, None),
         (&["image", "build", "/no/such/directory"], 4, Some(0)),

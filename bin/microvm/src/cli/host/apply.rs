@@ -238,9 +238,7 @@ impl Work<'_> {
         let Some((entry, built)) = entry.zip(self.built(name)) else { return Ok(()) };
         built.warnings.iter().for_each(tell);
         let host = self.host;
-        prepare(host, name).map_err(fail)?;
-        let _lock = host.lock(name).map_err(fail)?;
-        let seen = host.look(name).map_err(fail)?;
+        let (_lock, seen) = prepare(host, name).map_err(fail)?;
         let source = match &entry.update_source {
             Some(later) => host.root.join(later),
             None => self.description(entry),

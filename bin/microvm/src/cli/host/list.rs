@@ -83,7 +83,7 @@ pub(super) fn status(args: &Args, host: &Host<'_>, world: &mut World<'_>) -> Res
     let mut is_all_active = true;
     let (mut text, mut list) = (String::new(), Vec::new());
     for name in names(args)? {
-        host.machine(&name).map_err(fail)?;
+        host.exists(&name).map_err(fail)?;
         let Activity { active, pid } = host.activity(&name).map_err(fail)?;
         is_all_active &= active;
         let process = pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();

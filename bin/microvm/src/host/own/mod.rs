@@ -21,7 +21,6 @@ use rustix::process::Signal;
 
 use super::change::{BOOTED, CURRENT, PROCESS};
 use super::hands::{link, remove_file};
-use super::look::is_foreign;
 use super::process::{Held, Started, early_end, last_words, log};
 use super::profile::SHUTDOWN_TIMEOUT;
 use super::units::{GROUP_VARIABLE, USER_VARIABLE};
@@ -178,9 +177,8 @@ impl Host<'_> {
     /// There is no current package, or somebody else has put it there; the link cannot be made.
     pub fn set_booted(&self, name: &Name) -> Result<(), HostError> {
         let at = self.directory(name);
-        if is_foreign(&at.join(CURRENT)) {
-            return Err(HostError::Foreign(at.join(CURRENT)));
-        }
+        self.trusted(name)?;
+        self.way(name, CURRENT)?;
         let current = fs::read_link(at.join(CURRENT)).map_err(|error| match error.kind() {
             ErrorKind::NotFound => HostError::NotFound(name.clone()),
             _ => HostError::io("read", at.join(CURRENT))(error),
@@ -256,16 +254,20 @@ impl<'a> Work<'a> {
         Ok(child)
     }
 
-    /// Where a script of the package that runs is.
-    fn path(&self, script: &str) -> PathBuf {
-        let package = self.host.package(self.name, BOOTED);
-        package.unwrap_or_else(|| self.at.join(BOOTED)).join("bin").join(script)
+    /// Where a script of the package that runs is, if root may run it.
+    fn path(&self, script: &str) -> Option<PathBuf> {
+        Some(self.host.package(self.name, BOOTED)?.join("bin").join(script))
     }
 
-    fn script(&self, script: &str) -> Command {
-        let mut command = Command::new(self.path(script));
+    fn has(&self, script: &str) -> bool {
+        self.path(script).is_some_and(|it| it.is_file())
+    }
+
+    fn script(&self, script: &str) -> Result<Command, HostError> {
+        let path = self.path(script).ok_or_else(|| HostError::NotFound(self.name.clone()))?;
+        let mut command = Command::new(path);
         command.current_dir(&self.at);
-        command
+        Ok(command)
     }
 
     /// Writes down a child; one that cannot be is ended, as nobody would find it again.
@@ -281,7 +283,7 @@ impl<'a> Work<'a> {
 
     /// Starts the hypervisor.
     fn spawn(&mut self, watch: Option<Duration>) -> Result<Option<Child>, HostError> {
-        let mut command = self.script(RUN);
+        let mut command = self.script(RUN)?;
         self.host.as_hypervisor(self.name, &mut command);
         let console = self.at.join("console.log");
         if watch.is_some() {
@@ -290,7 +292,7 @@ impl<'a> Work<'a> {
         } else {
             with_empty_mask(&mut command).map_err(HostError::io("start", RUN))?;
         }
-        let mut child = command.spawn().map_err(HostError::io("start", self.path(RUN)))?;
+        let mut child = command.spawn().map_err(HostError::io("start", RUN))?;
         self.note(RUN, &mut child)?;
         let ended = watch.map_or(Ok(None), |watch| early_end(&mut child, watch));
         if let Some(status) = ended.map_err(HostError::io("wait for", RUN))? {
@@ -312,10 +314,10 @@ impl<'a> Work<'a> {
         remove_file(&path)?;
         let socket = UnixDatagram::bind(&path).map_err(HostError::io("create", &path))?;
         let (out, err) = log(&self.at.join("virtiofsd.log"))?;
-        let mut command = self.script(VIRTIOFSD);
+        let mut command = self.script(VIRTIOFSD)?;
         command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
         command.env("NOTIFY_SOCKET", &path);
-        let mut child = command.spawn().map_err(HostError::io("start", self.path(VIRTIOFSD)))?;
+        let mut child = command.spawn().map_err(HostError::io("start", VIRTIOFSD))?;
         self.note(VIRTIOFSD, &mut child)?;
         let patience = Duration::from_secs(self.host.settings.startup_timeout);
         let said = await_ready(&socket, child.id(), patience);
@@ -329,7 +331,7 @@ impl<'a> Work<'a> {
         if let Err(error) = self.host.shut_down(self.name, Some(started.pid)) {
             warn(&format!("{}: {error}", self.name));
         }
-        let has_script = self.path(SHUTDOWN).is_file();
+        let has_script = self.has(SHUTDOWN);
         if has_script && held.ends_within(END_PATIENCE) {
             return Ok(());
         }
@@ -359,7 +361,7 @@ impl<'a> Work<'a> {
         let is_ended = errors.is_empty();
         let hook = |script: &str| self.host.hook(self.name, BOOTED, script, &[]).err();
         errors.extend(hook("microvm-unregister"));
-        let steps = steps(&|script| self.path(script).is_file());
+        let steps = steps(&|script| self.has(script));
         for step in steps.iter().rev() {
             match step {
                 Step::Script(_, down) => errors.extend(hook(down)),

@@ -107,3 +107,128 @@ fn root_directories_to_be_served_are_roots() {
         assert_eq!((found.uid(), found.gid(), mode), (0, 4001, 0o775), "{made}");
     }
 }
+
+/// Gives a name in the directory of `a` to another account.
+fn give(ground: &Ground, name: &str) {
+    let path = ground.0.join("var/lib/microvms/a").join(name);
+    std::os::unix::fs::lchown(path, Some(65534), None).expect("another owner");
+}
+
+/// An older version has left the directory without one for packages.
+#[test]
+fn root_packages_are_not_kept_where_somebody_else_has_made_the_place() {
+    let ground = Ground::new("planted");
+    let path = ground.describe(512);
+    let package = tree(512);
+    let mut stream = Vec::new();
+    pack(&package, &mut stream).expect("memory");
+    let at = ground.0.join("var/lib/microvms/a");
+    fs::create_dir_all(at.join("gen")).expect("a directory");
+    give(&ground, "gen");
+    ground.plain(|host| {
+        let a = name("a");
+        let said = host.create(&a, &path, false).map(drop).expect_err("refused").to_string();
+        assert!(said.contains("a/gen belongs neither"), "{said}");
+        let said = import(host, &a, &package.hash(), stream.as_slice()).expect_err("refused");
+        assert!(said.to_string().contains("a/gen belongs neither"), "{said}");
+    });
+    assert_eq!(fs::read_dir(at.join("gen")).expect("a look").count(), 0);
+}
+
+#[test]
+fn packages_have_a_place_as_soon_as_the_directory_is_there() {
+    let ground = Ground::new("place");
+    let a = name("a");
+    let made =
+        |host: &Host<'_>| Hands::new(host, &a).carry_out(&[change::Action::MakeDirectory], None);
+    ground.plain(made).expect("made");
+    assert!(ground.0.join("var/lib/microvms/a/gen").is_dir());
+}
+
+/// What cannot stand beside others leaves no trace, whoever asks for it.
+#[test]
+fn an_import_that_is_refused_leaves_nothing() {
+    let ground = Ground::new("refused");
+    let path = ground.0.join("big.toml");
+    fs::write(&path, "2048").expect("a description");
+    let package = tree(2049);
+    let mut stream = Vec::new();
+    pack(&package, &mut stream).expect("memory");
+    ground.plain(|host| {
+        host.create(&name("a"), &path, false).map(drop).expect("the first");
+        let said = import(host, &name("b"), &package.hash(), stream.as_slice()).expect_err("CID");
+        assert!(said.to_string().contains("MV119"), "{said}");
+        assert!(!host.directory(&name("b")).exists());
+    });
+}
+
+#[test]
+fn root_every_step_to_a_package_is_roots() {
+    let ground = Ground::new("steps");
+    ground.machine();
+    let at = ground.0.join("var/lib/microvms/a");
+    let current = fs::read_link(at.join("current")).expect("a link");
+    let current = current.to_str().expect("text").to_owned();
+    let goes = || ground.plain(|host| host.package(&name("a"), change::CURRENT)).is_some();
+    let boots = || ground.plain(|host| host.set_booted(&name("a"))).is_ok();
+    assert!(goes() && boots());
+    for step in [current.as_str(), "gen"] {
+        give(&ground, step);
+        assert!(!goes() && !boots(), "{step}");
+        std::os::unix::fs::lchown(at.join(step), Some(0), None).expect("root's again");
+    }
+    // A guest can make files of root's in a share, and another tool's package is elsewhere.
+    let lead = |target: &Path| {
+        drop(fs::remove_file(at.join("current")));
+        symlink(target, at.join("current")).expect("a link");
+    };
+    fs::create_dir_all(at.join("share/evil/bin")).expect("a share");
+    for inside in ["share/evil", "../a/gen/x", "/var/lib/microvms/a/share/evil"].map(Path::new) {
+        lead(inside);
+        assert!(!goes() && !boots(), "{}", inside.display());
+    }
+    fs::create_dir_all(ground.0.join("store/package")).expect("a package");
+    lead(Path::new("/store/package"));
+    assert!(goes() && boots());
+    std::os::unix::fs::lchown(ground.0.join("store"), Some(65534), None).expect("another owner");
+    assert!(!goes() && !boots());
+}
+
+#[test]
+fn root_a_machine_is_stopped_whatever_it_has_put_there() {
+    let ground = Ground::new("stops");
+    ground.machine();
+    let at = ground.0.join("var/lib/microvms/a");
+    // The drafts of links have no names that somebody could take.
+    fs::create_dir(at.join(".booted.new")).expect("a directory");
+    ground.plain(|host| host.set_booted(&name("a"))).expect("booted");
+    for planted in [change::PROCESS, change::PENDING] {
+        fs::write(at.join(planted), "").expect("a file");
+        give(&ground, planted);
+    }
+    assert!(!ground.state().pending);
+    ground.plain(|host| host.machine(&name("a"))).expect("they do not count");
+    fs::remove_file(at.join("old")).expect("removed");
+    fs::create_dir(at.join("old")).expect("a directory");
+    give(&ground, "old");
+    ground.plain(|host| {
+        host.exists(&name("a")).expect("it is there");
+        host.stop(&name("a")).expect("stopped");
+        assert!(host.machine(&name("a")).is_err());
+        host.remove(&name("a"), false).expect("removed");
+    });
+    assert!(!at.exists());
+}
+
+#[test]
+fn root_a_removal_follows_no_link_in_the_place_of_packages() {
+    let ground = Ground::new("removal");
+    ground.machine();
+    let at = ground.0.join("var/lib/microvms/a");
+    fs::create_dir_all(ground.0.join("far/precious")).expect("a directory");
+    fs::remove_dir_all(at.join("gen")).expect("removed");
+    symlink(ground.0.join("far"), at.join("gen")).expect("a link");
+    give(&ground, "gen");
+    ground.plain(|host| host.remove(&name("a"), false)).expect("removed");
+    assert!(ground.0.join("far/precious").exists() && !at.exists());
+}
