@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 
-use super::{Host, HostError, Name, Written, install};
+use super::{Host, HostError, Marks, Name, Written, install};
 use crate::package::{Entry, Hash, Place, Tree};
 use crate::quote::shell;
 
@@ -89,17 +89,17 @@ impl Deployment {
         let mut command: Command = host.command("ssh");
         command.args(words).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn().map_err(not_started)?;
-        let mut said = Vec::new();
+        let (mut said, mut read) = (Vec::new(), Ok(()));
         if let Some(stdout) = child.stdout.take() {
             // What is beyond is lost, and closes the pipe of a host that does not end.
-            let read = stdout.take(SAID_MAX).read_to_end(&mut said);
-            read.map_err(HostError::io("read from", "ssh"))?;
+            read = stdout.take(SAID_MAX).read_to_end(&mut said).map(drop);
         }
         let status = child.wait().map_err(HostError::io("wait for", "ssh"))?;
+        read.map_err(HostError::io("read from", "ssh"))?;
         Ok((self.judge(status)?, String::from_utf8_lossy(&said).into_owned()))
     }
 
-    /// Runs ssh with `words` and gives it `input`; whether the command there succeeded.
+    /// Runs ssh with `words` and gives it `input`; the status of the command there.
     ///
     /// # Errors
     /// ssh cannot be run or the connection failed, which its status 255 says.
@@ -112,16 +112,16 @@ impl Deployment {
         let mut command: Command = host.command("ssh");
         command.args(words).stdin(Stdio::piped());
         let mut child = command.spawn().map_err(not_started)?;
-        if let Some(mut stdin) = child.stdin.take() {
+        // The pipe is closed behind what was written, so that ssh ends in any case.
+        let written = child.stdin.take().map_or(Ok(()), |mut stdin| input(&mut stdin));
+        let status = child.wait().map_err(HostError::io("wait for", "ssh"))?;
+        match written {
             // A command that failed reads no further, and its status says so.
-            match input(&mut stdin) {
-                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                    return Err(HostError::io("write to", "ssh")(error));
-                }
-                _ => {}
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(HostError::io("write to", "ssh")(error))
             }
+            _ => self.judge(status),
         }
-        self.judge(child.wait().map_err(HostError::io("wait for", "ssh"))?)
     }
 
     /// The status of the command on the other host, if ssh came to run it.
@@ -248,7 +248,7 @@ pub fn import(
     if seen.declarative {
         return Err(HostError::Declarative(name.clone()));
     }
-    install(host, name, seen, &tree, (None, false, None))
+    install(host, name, seen, &tree, Marks::default())
 }
 
 #[cfg(test)]

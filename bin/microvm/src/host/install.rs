@@ -13,6 +13,17 @@ use super::{Builder, Built, Difference, Hands, Host, HostError, Name, Request, d
 use crate::package::{Place, Tree};
 use crate::validate::used_cid;
 
+/// What is noted of a machine besides its package.
+#[derive(Clone, Debug, Default)]
+pub struct Marks {
+    /// Where its description is; `None` leaves that as it is.
+    pub source: Option<String>,
+    /// Whether `host apply` manages it.
+    pub declarative: bool,
+    /// Whether it starts at boot; `None` leaves that as it is.
+    pub autostart: Option<bool>,
+}
+
 /// What an installation came to.
 #[derive(Clone, Debug)]
 pub struct Written {
@@ -69,8 +80,8 @@ impl Host<'_> {
         let (_lock, seen) = prepare(self, name).map_err(fail)?;
         let seen = is_free(seen)?;
         let source = Some(path.to_string_lossy().into_owned());
-        let facts = (source, false, autostart.then_some(true));
-        let written = install(self, name, seen, &built.tree, facts).map_err(fail)?;
+        let marks = Marks { source, autostart: autostart.then_some(true), ..Marks::default() };
+        let written = install(self, name, seen, &built.tree, marks).map_err(fail)?;
         Ok((built, written))
     }
 
@@ -88,8 +99,8 @@ impl Host<'_> {
         let built = self.built(name, Path::new(&source), &Request::default())?;
         let _lock = self.lock(name).map_err(fail)?;
         let seen = self.machine(name).map_err(fail)?;
-        let facts = (None, seen.declarative, None);
-        let written = install(self, name, seen, &built.tree, facts).map_err(fail)?;
+        let marks = Marks { declarative: seen.declarative, ..Marks::default() };
+        let written = install(self, name, seen, &built.tree, marks).map_err(fail)?;
         Ok((built, written))
     }
 
@@ -231,8 +242,7 @@ pub(super) fn fail(error: HostError) -> Failure {
 
 /// Makes `tree` the package of the machine's next start.
 ///
-/// `seen` is what is there, under the lock; `source`, `declarative` and `autostart` as in
-/// [`Wanted`].
+/// `seen` is what is there, under the lock.
 ///
 /// # Errors
 /// Another machine has what this one is to have alone; as for [`install_anyway`].
@@ -241,12 +251,12 @@ pub fn install(
     name: &Name,
     seen: Seen,
     tree: &Tree,
-    facts: (Option<String>, bool, Option<bool>),
+    marks: Marks,
 ) -> Result<Written, HostError> {
     if seen.current_id() != Some(&Id::new(tree.hash().to_string())) {
         host.stands_beside_others(name, &Profile::of_tree(tree))?;
     }
-    install_anyway(host, name, seen, tree, facts)
+    install_anyway(host, name, seen, tree, marks)
 }
 
 /// As [`install`], for somebody who knows what the other machines are going to be.
@@ -258,9 +268,9 @@ pub fn install_anyway(
     name: &Name,
     mut seen: Seen,
     tree: &Tree,
-    facts: (Option<String>, bool, Option<bool>),
+    marks: Marks,
 ) -> Result<Written, HostError> {
-    let (source, declarative, autostart) = facts;
+    let Marks { source, declarative, autostart } = marks;
     let hash = tree.hash();
     let profile = Profile::of_tree(tree);
     let wanted = Wanted {

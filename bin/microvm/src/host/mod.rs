@@ -56,7 +56,7 @@ pub use error::HostError;
 pub use hands::Hands;
 pub(crate) use images::hash_of;
 pub(crate) use install::prepare;
-pub use install::{Written, built, built_if_meant, install, install_anyway};
+pub use install::{Marks, Written, built, built_if_meant, install, install_anyway};
 pub use name::Name;
 pub(crate) use service::become_program;
 pub use service::{Activity, Manager};

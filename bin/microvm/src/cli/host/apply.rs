@@ -18,7 +18,9 @@ use crate::host::apply::{Attempt, Decision, Entry, Offer, There, entry, is_wante
 use crate::host::change::{BOOTED, CURRENT};
 use crate::host::profile::Profile;
 use crate::host::turns::{Turn, Turns};
-use crate::host::{Built, Host, HostError, Name, Request, built_if_meant, install_anyway, prepare};
+use crate::host::{
+    Built, Host, HostError, Marks, Name, Request, built_if_meant, install_anyway, prepare,
+};
 use crate::parallel::parallel;
 use crate::validate::used_cid;
 
@@ -245,8 +247,9 @@ impl Work<'_> {
         };
         let autostart = entry.autostart(&Profile::of_tree(&built.tree));
         let source = Some(source.to_string_lossy().into_owned());
-        let facts = (source, entry.source.is_none(), Some(autostart));
-        install_anyway(host, name, seen, &built.tree, facts).map_err(fail)?;
+        let declarative = entry.source.is_none();
+        let marks = Marks { source, declarative, autostart: Some(autostart) };
+        install_anyway(host, name, seen, &built.tree, marks).map_err(fail)?;
         host.serve(name).map_err(fail)
     }
 

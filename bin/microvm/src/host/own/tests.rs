@@ -14,8 +14,7 @@ use super::*;
 use crate::package::{Entry, RUNNER, Tree};
 
 /// Stays until it is told to go.
-const STAYS: &str =
-    "echo runs; trap 'kill $!; exit 0' TERM; while :; do sleep 1000 & wait $!; done";
+const STAYS: &str = "echo runs; trap 'kill $!; exit 0' TERM; while :; do sleep 3 & wait $!; done";
 
 fn name() -> Name {
     Name::parse("a").expect("a name")
