@@ -4,7 +4,7 @@
 //! Libraries return typed enums; only binaries build a [`Failure`]. The text names each error of
 //! the chain once. A reader that went away (`stafctl ls | head`) is no failure.
 //!
-//! Also the way to standard output, [`print`], and the only one to standard error: [`tell`] and
+//! Also the way to standard output, [`print()`], and the only one to standard error: [`tell`] and
 //! [`tell_text`] give up what cannot be written. The macros of the standard library panic then, in
 //! the middle of what the program does.
 
