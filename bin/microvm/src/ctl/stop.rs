@@ -4,8 +4,9 @@
 //! Owns who is asked how, and for what is waited. Hypervisors that cannot be asked are for their
 //! caller to signal. A guest that still starts hears nothing, so all are asked again every few
 //! seconds; one that is about to stop takes no notice. Where nobody can be asked, because the
-//! socket does not exist or nobody listens on it, the machine has stopped already or is on its way
-//! there: a process that is known to be the hypervisor's is waited for all the same.
+//! socket does not exist or nobody listens on it, the machine has stopped already, is on its way
+//! there, or has just begun: a process that is known to be the hypervisor's has a few seconds to
+//! end or to listen.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -24,6 +25,9 @@ use super::{CtlError, http};
 
 /// How long is waited, when nobody says otherwise.
 pub const TIMEOUT: Duration = Duration::from_secs(90);
+
+/// How long a hypervisor may take to end, or to listen, that nobody can ask.
+const REACH: Duration = Duration::from_secs(5);
 
 /// After how long a machine is asked again.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -61,22 +65,28 @@ pub struct Stop {
 /// Asks the machine to stop, and waits.
 ///
 /// # Errors
-/// [`CtlError::TimedOut`] when it still runs at the end; else why it could not be asked.
+/// [`CtlError::TimedOut`] when it still runs at the end, or a few seconds later if nobody can ask
+/// it; else why it could not be asked.
 pub fn stop(order: &Stop) -> Result<(), CtlError> {
     let deadline = Time::monotonic() + order.timeout;
     // Before the question: afterwards the number may be another's.
     let known = order.pid.map(Process::open).transpose()?.flatten();
+    let reached = deadline.min(Time::monotonic() + REACH);
     let listener = loop {
         let asked = match order.hypervisor.as_str() {
             "qemu" => qemu(order, known.as_ref(), deadline).map(|()| None),
             _ => ask(order, deadline),
         };
-        match (gone_is_none(asked)?, &known) {
-            (Some(listener), _) => break listener,
-            (None, None) => return Ok(()),
+        match (asked, &known) {
+            (Ok(listener), _) => break listener,
+            (Err(error), None) if is_gone(&error) => return Ok(()),
             // Nobody listens any more, or not yet.
-            (None, Some(process)) if ended(process, deadline)? => return Ok(()),
-            (None, Some(_)) => {}
+            (Err(error), Some(process)) if is_gone(&error) => {
+                if ended(process, reached)? {
+                    return Ok(());
+                }
+            }
+            (Err(error), _) => return Err(error),
         }
     };
     for process in [known, listener].into_iter().flatten() {
@@ -118,15 +128,7 @@ fn ask(order: &Stop, deadline: Time) -> Result<Option<Process>, CtlError> {
     }
 }
 
-/// A hypervisor that nobody can connect to cannot be asked: `None`.
-fn gone_is_none<T>(result: Result<T, CtlError>) -> Result<Option<T>, CtlError> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if is_gone(&error) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
+/// Nobody can connect to it, so that it cannot be asked.
 fn is_gone(error: &CtlError) -> bool {
     let CtlError::Connect(_, error) = error else { return false };
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused)
