@@ -52,15 +52,15 @@ exec $q/lib64/ld-linux-x86-64.so.2 \
   $q/usr/bin/qemu-system-x86_64 -L $q/usr/share/qemu -L $q/usr/share/seabios "$@"
 "#;
 
-/// Files of the other host: who may come in, and as whom.
+/// Files of the other host: who may come in, as whom, and whose its hypervisors are.
 const FILES: [(&str, &str, u32); 7] = [
     (
         "etc/passwd",
         "root:x:0:0::/root:/bin/sh\nsshd:x:100:65534::/run/sshd:/bin/false\n\
-         operator:x:1000:1000::/srv/operator:/bin/sh\n",
+         operator:x:1000:1000::/srv/operator:/bin/sh\nmicrovm:x:4000:4001::/:/bin/false\n",
         0o644,
     ),
-    ("etc/group", "root:x:0:\noperator:x:1000:\n", 0o644),
+    ("etc/group", "root:x:0:\noperator:x:1000:\nkvm:x:4001:\n", 0o644),
     ("etc/sudoers", "operator ALL=(ALL) NOPASSWD: ALL\n", 0o440),
     (
         "etc/pam.d/sudo",
